@@ -1,0 +1,1 @@
+"""Codecs: pixels to what a family models, and back."""

@@ -1,0 +1,1 @@
+"""The language the rooms share. Imports nothing else of WorldTune."""

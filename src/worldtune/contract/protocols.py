@@ -1,0 +1,118 @@
+"""What a room must offer. Rooms are modules or final classes; nothing is subclassed.
+
+Shape legend: B batch, V views, T frames, H W rows and columns, C channels, L text tokens, D width.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from worldtune.contract.condition import Condition, Widths
+from worldtune.contract.nouns import Batch, Clip, Coverage, Field, Grid
+
+
+class Codec(Protocol):
+    """Pixels <-> what a family models. Loaded by `codecs.<room>.load(path)`."""
+
+    identity: str
+    """Hash of weights and configuration: the cache is keyed by it."""
+    latent_channels: int
+    frames_per_latent: int
+    pixels_per_latent: int
+
+    def grid(self, *, views: int, frames: int, height_px: int, width_px: int) -> Grid:
+        """The latent grid of a clip. ValueError unless frames = 1 + r k and the size divides."""
+        ...
+
+    def encode(self, video_BVTHWC: Tensor) -> Tensor:
+        """uint8 [B,V,T,H,W,3] -> raw latents, float32 [B,V,t,h,w,C]. Every view is encoded on its own."""
+        ...
+
+    def decode(self, latent_BVTHWC: Tensor) -> Tensor:
+        """Raw latents -> uint8 [B,V,T,H,W,3]."""
+        ...
+
+    def statistics(self, frames: int) -> tuple[Tensor, Tensor]:
+        """(mean_TC, std_TC) of raw latents for that many latent frames; (z - mean) / std has unit variance."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """Texts -> rows. Loaded by `text.load(path)`."""
+
+    identity: str
+    width: int
+    max_length: int
+    """Rows a family expects: shorter texts are padded with zero rows, longer ones are cut."""
+
+    def encode(self, texts: Sequence[str]) -> list[Tensor]:
+        """One float32 [L, D] per text, true rows only, L <= max_length."""
+        ...
+
+
+class Control(Protocol):
+    """A control room: `controls/<name>/__init__.py` offers these as module attributes."""
+
+    FIELDS: dict[str, Field]
+    """Dataset features it reads."""
+    Config: type
+    """Frozen dataclass of its settings; has `dropout` in 0..1."""
+
+    def align(self, clip: Clip, grid: Grid, config: Any) -> dict[str, np.ndarray]:
+        """Put the control on the latent grid; no parameters, cached. Arrays without a batch axis."""
+        ...
+
+    def encoder(self, example: dict[str, Tensor], config: Any) -> nn.Module:
+        """The trained part. Its `widths` attribute is a Widths; `forward(arrays, keep_B) -> Condition`.
+
+        `example` holds the arrays of one batch: they tell the widths. keep_B False nulls the control for that row.
+        """
+        ...
+
+
+class Family(Protocol):
+    """A family room: `families/<name>/__init__.py` offers these as module attributes."""
+
+    CARRIERS: frozenset[str]
+    Objective: type
+    """Frozen dataclass: settings of the training objective."""
+    Sampler: type
+    """Frozen dataclass: settings of generation."""
+
+    def load_base(self, path: Path, widths: Widths) -> tuple[nn.Module, Coverage]:
+        """A network grown to take `widths`, equal to the base at step 0, and what became of every tensor."""
+        ...
+
+    def loss(
+        self, model: nn.Module, batch: Batch, condition: Condition, generator: torch.Generator, config: Any
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scalar to minimise and named parts to log (detached scalars)."""
+        ...
+
+    def sample(
+        self,
+        model: nn.Module,
+        batch: Batch,
+        condition: Condition,
+        null: Condition,
+        generators: Sequence[torch.Generator],
+        config: Any,
+    ) -> Tensor:
+        """A target-like tensor whose first num_observed_B latent frames are the batch's.
+
+        One generator per batch row, so a clip's noise does not depend on its batch. `null` is the condition with
+        every guided control dropped.
+        """
+        ...
+
+    def wrap_units(self, model: nn.Module) -> list[nn.Module]:
+        """Blocks for sharding, compiling and activation checkpointing."""
+        ...
+
+    def adapter_targets(self, model: nn.Module) -> list[str]:
+        """Names of the linear layers that LoRA adapts."""
+        ...

@@ -1,0 +1,1 @@
+"""Controls: one room for each thing a user steers."""

@@ -1,0 +1,1 @@
+"""Families: one room for each kind of world model."""

@@ -1,0 +1,1 @@
+"""Layouts: one reader for each foreign way of laying out a dataset."""
