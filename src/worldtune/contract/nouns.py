@@ -46,7 +46,8 @@ class Clip:
     def __post_init__(self) -> None:
         if self.video_VTHWC.ndim != 5 or self.video_VTHWC.dtype != np.uint8:
             raise ValueError(
-                f"clip {self.id}: video must be uint8 [V,T,H,W,3], got {self.video_VTHWC.dtype} {self.video_VTHWC.shape}"
+                f"clip {self.id}: video must be uint8 [V,T,H,W,3], "
+                f"got {self.video_VTHWC.dtype} {self.video_VTHWC.shape}"
             )
         if not len(self.views) == len(self.texts) == self.video_VTHWC.shape[0]:
             raise ValueError(

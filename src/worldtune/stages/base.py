@@ -1,0 +1,113 @@
+"""Find a base: a shipped nano name, a local file or folder, or a hub id; and what belongs to it."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from worldtune import text
+from worldtune.contract import rooms
+from worldtune.contract.errors import suggest
+from worldtune.contract.files import read_json
+from worldtune.contract.protocols import Codec, TextEncoder
+
+COSMOS_WINDOW = {"num_frames": 121, "fps_hz": 24.0, "height_px": 704, "width_px": 1280}
+"""What the released single-view Cosmos-1 diffusion models were trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A pre-trained world model with the codec and text encoder it was trained on."""
+
+    name: str
+    """As the user gave it."""
+    family: str
+    """Room in families/."""
+    network: Path
+    """Checkpoint file or folder."""
+    codec_room: str
+    codec_path: Path
+    text_path: Path
+    window: dict[str, Any]
+    """Defaults for cutting clips: num_frames, fps_hz, height_px, width_px."""
+
+    def codec(self) -> Codec:
+        """Load the codec."""
+        codec: Codec = rooms.load("codecs", self.codec_room).load(self.codec_path)
+        return codec
+
+    def text_encoder(self) -> TextEncoder:
+        """Load the text encoder."""
+        return text.load(self.text_path)
+
+
+def shipped() -> dict[str, Path]:
+    """Bases inside the package, by name."""
+    root = Path(str(files("worldtune"))) / "bases"
+    return {path.parent.name: path.parent for path in sorted(root.glob("*/base.json"))}
+
+
+def find_base(name: str, codec: Path | None = None, text_encoder: Path | None = None) -> Base:
+    """Resolve `--base`. ValueError naming what was looked for when nothing fits.
+
+    `codec` and `text_encoder` say where those are when the base does not bring them (an NVIDIA `model.pt` alone).
+    """
+    if name in shipped():
+        return _described(name, shipped()[name])
+    path = Path(name)
+    if path.is_dir() and (path / "base.json").exists():
+        return _described(name, path)
+    if path.exists():
+        return _cosmos(name, path, codec, text_encoder)
+    if path.suffix in {".pt", ".safetensors"} or name.startswith((".", "/", "~")):
+        raise ValueError(f"--base {name}: no such file or folder")
+    if name.count("/") == 1:
+        return _cosmos(name, _from_hub(name), codec, text_encoder)
+    raise ValueError(f"--base {name}: not a shipped base, a file, a folder or a hub id; {suggest(name, shipped())}")
+
+
+def _described(name: str, folder: Path) -> Base:
+    value = read_json(folder / "base.json")
+    return Base(
+        name=name,
+        family=value["family"],
+        network=folder / value["network"],
+        codec_room=value["codec"]["room"],
+        codec_path=folder / value["codec"]["path"],
+        text_path=folder / value["text"],
+        window=value["window"],
+    )
+
+
+def _cosmos(name: str, path: Path, codec: Path | None, text_encoder: Path | None) -> Base:
+    """NVIDIA's file or folder, or a diffusers folder."""
+    network = path / "model.pt" if (path / "model.pt").exists() else path
+    codec = codec or (path / "vae" if (path / "vae").is_dir() else None)
+    text_encoder = text_encoder or (path if (path / "text_encoder").is_dir() else None)
+    for option, value in (("--codec", codec), ("--text-encoder", text_encoder)):
+        if value is None:
+            raise ValueError(f"--base {name}: brings weights of the network only; say where the rest is with {option}")
+    assert codec is not None
+    assert text_encoder is not None
+    return Base(
+        name=name,
+        family="diffusion",
+        network=network,
+        codec_room="continuous_video",
+        codec_path=codec,
+        text_path=text_encoder,
+        window=COSMOS_WINDOW,
+    )
+
+
+def _from_hub(name: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError:
+        raise ValueError(f"--base {name}: a hub id needs `pip install worldtune[hub]`") from None
+    try:
+        return Path(snapshot_download(name))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--base {name}: not a local path, and the hub does not give it ({reason})") from None

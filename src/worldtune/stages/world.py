@@ -1,0 +1,121 @@
+"""Assemble a world model: a family's network, the encoders of the controls, and the rules of dropping them.
+
+Shape legend: B batch, V views, L text tokens, D width.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from worldtune.contract import rooms
+from worldtune.contract.cache import Cache
+from worldtune.contract.condition import Condition, Widths
+from worldtune.contract.nouns import Batch, Coverage
+from worldtune.contract.protocols import Family
+from worldtune.run import Run, load_run
+from worldtune.stages.base import Base, find_base
+
+
+class WorldModel(nn.Module):
+    """What the loop trains and the samplers call: a batch in, a loss or a sample out."""
+
+    def __init__(self, *, run: Run, family: Any, network: nn.Module, controls: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.run = run
+        self.family: Family = family
+        self.network = network
+        self.controls = nn.ModuleDict(controls)
+
+    def condition(self, batch: Batch, keep: dict[str, Tensor]) -> Condition:
+        """Every control's condition, joined. `keep` maps a control to bool [B]; absent means keep all."""
+        everything_B = torch.ones(batch.size, dtype=torch.bool, device=batch.target.device)
+        parts = [
+            encoder(batch.controls[name], keep[name] if name in keep else everything_B)
+            for name, encoder in self.controls.items()
+        ]
+        condition = Condition.join(parts)
+        if condition.text_BVLD is None:
+            # Families are pre-trained with text; a task without text gives them the empty one: zero rows.
+            rows_BVLD = torch.zeros_like(batch.controls["text"]["tokens"], dtype=torch.float32)
+            condition = Condition.join([Condition(text_BVLD=rows_BVLD), condition])
+        return condition
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Draw which controls are dropped, then the family's objective."""
+        keep = {}
+        for name in self.controls:
+            draws_B = torch.rand(batch.size, generator=generator)
+            keep[name] = (draws_B >= self.run.control[name].dropout).to(batch.target.device)
+        return self.family.loss(self.network, batch, self.condition(batch, keep), generator, self.run.objective)
+
+    @torch.inference_mode()
+    def sample(self, batch: Batch, generators: Sequence[torch.Generator], sampler: Any) -> Tensor:
+        """Generate what follows the observed frames; guidance is between all controls and none."""
+        nothing_B = torch.zeros(batch.size, dtype=torch.bool, device=batch.target.device)
+        null = self.condition(batch, dict.fromkeys(self.controls, nothing_B))
+        return self.family.sample(self.network, batch, self.condition(batch, {}), null, generators, sampler)
+
+
+def assemble(run: Run, cache: Cache) -> tuple[WorldModel, Coverage]:
+    """Base weights, grown for the run's controls. Raises ValueError when base and cache do not belong together."""
+    base = find_base(run.base, run.codec_path, run.text_encoder_path)
+    require_same_base(base, cache)
+    controls = _encoders(run, cache)
+    widths = Widths(text=cache.header.arrays["text/tokens"][-1])
+    for encoder in controls.values():
+        widths = widths + encoder.widths  # type: ignore[operator]
+    family = rooms.load("families", base.family)
+    if missing := widths.carriers - family.CARRIERS:
+        raise ValueError(f"{base.name}: the {base.family} family cannot take {', '.join(sorted(missing))} controls")
+    network, coverage = family.load_base(base.network, widths)
+    return WorldModel(run=run, family=family, network=network, controls=controls), coverage
+
+
+def require_same_base(base: Base, cache: Cache) -> None:
+    """ValueError unless the cache was made with the base's codec and text encoder."""
+    header = cache.header
+    for what, mine, theirs in (
+        ("codec", base.codec().identity, header.codec),
+        ("text encoder", base.text_encoder().identity, header.text_encoder),
+    ):
+        if mine != theirs:
+            raise ValueError(
+                f"{cache.folder}: made with another {what} ({theirs[:12]}, base {header.base}) than {base.name} has "
+                f"({mine[:12]}); run `worldtune prepare` with --base {base.name}"
+            )
+
+
+def _encoders(run: Run, cache: Cache) -> dict[str, nn.Module]:
+    encoders = {}
+    for name in run.controls:
+        if name not in cache.header.controls:
+            known = ", ".join(cache.header.controls)
+            raise ValueError(f"{cache.folder}: has no {name} control, only {known}; prepare it with --controls")
+        example = control_arrays(cache.tensors(0), name)
+        encoders[name] = rooms.load("controls", name).encoder(example, run.control[name])
+    return encoders
+
+
+def control_arrays(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The arrays of one control out of a cache entry, keys without the control's name."""
+    return {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
+
+
+def load_world(folder: Path, cache: Cache, weights: str = "ema") -> WorldModel:
+    """The post-trained model of a finished run; `weights` is "ema" or "raw"."""
+    run = load_run(folder)
+    world, _ = assemble(run, cache)
+    path = folder / "weights" / f"{weights}.safetensors"
+    if not path.exists():
+        raise ValueError(f"{path}: no such file; the run is not finished, start the same `worldtune train` again")
+    world.load_state_dict(load_file(path), strict=True)
+    return world.eval()
+
+
+def base_world(folder: Path, cache: Cache) -> WorldModel:
+    """The same run's model before post-training."""
+    return assemble(load_run(folder), cache)[0].eval()
