@@ -1,0 +1,1 @@
+"""Task-blind measures of generated clips: pure functions, arrays in, numbers out. See README.md."""
