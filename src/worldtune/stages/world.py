@@ -34,7 +34,7 @@ class WorldModel(nn.Module):
         """Every control's condition, joined. `keep` maps a control to bool [B]; absent means keep all."""
         everything_B = torch.ones(batch.size, dtype=torch.bool, device=batch.target.device)
         parts = [
-            encoder(batch.controls[name], keep[name] if name in keep else everything_B)
+            encoder(batch.controls[name], keep.get(name, everything_B))
             for name, encoder in self.controls.items()
         ]
         condition = Condition.join(parts)

@@ -1,0 +1,226 @@
+"""The command line: the way of the data, one command per stage."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Post-train world foundation models on your own clips, and measure that they obey.",
+)
+console = Console()
+
+BaseOption = Annotated[str, typer.Option("--base", help="A shipped base, a local file or folder, or a hub id.")]
+CodecOption = Annotated[Path | None, typer.Option("--codec", help="Codec folder, when the base does not bring it.")]
+TextOption = Annotated[
+    Path | None, typer.Option("--text-encoder", help="Text encoder folder, when the base does not bring it.")
+]
+ControlsOption = Annotated[
+    str | None, typer.Option("--controls", help="Compose your own, e.g. text,camera. Default: the task's.")
+]
+
+
+@app.command(name="list", epilog="Example: worldtune list")
+def list_everything() -> None:
+    """Show the tasks, bases, layouts and rooms that are here."""
+    from worldtune.stages.overview import overview
+
+    overview(console)
+
+
+@app.command(epilog="Example: worldtune convert ../shared/data/driving my-dataset --layout videos")
+def convert(
+    source: Annotated[Path, typer.Argument(help="Folder in a foreign layout.")],
+    destination: Annotated[Path, typer.Argument(help="New LeRobot v3 dataset.")],
+    layout: Annotated[str, typer.Option(help="How SOURCE is laid out; `worldtune list` names the layouts.")],
+) -> None:
+    """Turn a foreign layout into a LeRobot v3 dataset."""
+    from worldtune.stages.convert import convert as stage
+
+    console.print(f"dataset: {stage(source, destination, layout)}")
+
+
+@app.command(epilog="Example: worldtune check my-dataset --task general")
+def check(
+    dataset: Annotated[Path, typer.Argument(help="LeRobot v3 dataset.")],
+    task: Annotated[str, typer.Option(help="Which task it should serve.")] = "general",
+    controls: ControlsOption = None,
+    base: BaseOption = "nano-diffusion",
+    num_frames: Annotated[int | None, typer.Option(help="Frames of a clip; 1 + r k. Default: the base's.")] = None,
+    fps_hz: Annotated[float | None, typer.Option(help="Frame rate of clips. Default: the base's.")] = None,
+) -> None:
+    """Find every fault of a dataset before hours are spent on it. Exit 1 when there is one."""
+    from worldtune.stages.check import check as stage
+
+    report = stage(dataset, _controls(task, controls), base, num_frames=num_frames, fps_hz=fps_hz)
+    report.show(console)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command(epilog="Example: worldtune prepare my-dataset my-cache --base nano-diffusion")
+def prepare(
+    dataset: Annotated[Path, typer.Argument(help="LeRobot v3 dataset.")],
+    cache: Annotated[Path, typer.Argument(help="Cache to make or to continue.")],
+    base: BaseOption,
+    codec: CodecOption = None,
+    text_encoder: TextOption = None,
+    task: Annotated[str, typer.Option(help="Which task the cache should serve.")] = "general",
+    controls: ControlsOption = None,
+    num_frames: Annotated[int | None, typer.Option(help="Frames of a clip; 1 + r k. Default: the base's.")] = None,
+    fps_hz: Annotated[float | None, typer.Option(help="Frame rate of clips. Default: the base's.")] = None,
+    height_px: Annotated[int | None, typer.Option(help="Height of clips. Default: the base's.")] = None,
+    width_px: Annotated[int | None, typer.Option(help="Width of clips. Default: the base's.")] = None,
+    stride: Annotated[int | None, typer.Option(help="Frames between window starts. Default: num_frames - 1.")] = None,
+    resize: Annotated[str, typer.Option(help="crop keeps the aspect ratio, stretch does not.")] = "crop",
+) -> None:
+    """Decode, resample, resize and encode every clip once. Killed and started again it continues."""
+    from worldtune.stages.base import find_base
+    from worldtune.stages.prepare import prepare as stage
+
+    overrides = {
+        "num_frames": num_frames,
+        "fps_hz": fps_hz,
+        "height_px": height_px,
+        "width_px": width_px,
+        "stride": stride,
+        "resize": resize,
+    }
+    chosen = {name: value for name, value in overrides.items() if value is not None}
+    found = find_base(base, codec, text_encoder)
+    console.print(f"cache: {stage(dataset, cache, found, controls=_controls(task, controls), window=chosen)}")
+
+
+@app.command(
+    epilog="Example: worldtune train --task general --base nano-diffusion --data my-cache --out my-run --steps 200"
+)
+def train(
+    task: Annotated[str, typer.Option(help="One of the six tasks; see `worldtune list`.")],
+    base: BaseOption,
+    data: Annotated[Path, typer.Option(help="Cache made by `worldtune prepare`.")],
+    out: Annotated[Path, typer.Option(help="Run folder to make or to continue.")],
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides data order, noise and dropout.")] = 0,
+    lora: Annotated[bool, typer.Option("--lora", help="Train low-rank adapters instead of all weights.")] = False,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Any setting, e.g. --set optim.lr=1e-4.")
+    ] = None,
+    controls: ControlsOption = None,
+    codec: CodecOption = None,
+    text_encoder: TextOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved settings and the plan, then stop.")
+    ] = False,
+) -> None:
+    """Post-train a base on a cache. Killed at any moment, the same command continues."""
+    from worldtune.run import compose
+    from worldtune.stages.base import find_base
+    from worldtune.stages.train import train as stage
+
+    run = compose(
+        task=task,
+        base=find_base(base, codec, text_encoder),
+        data=data,
+        controls=_controls(task, controls),
+        codec=None if codec is None else str(codec),
+        text_encoder=None if text_encoder is None else str(text_encoder),
+        seed=seed,
+        steps=steps,
+        lora=lora,
+        assignments=assignments or [],
+    )
+    stage(run, out, dry_run=dry_run)
+
+
+@app.command(epilog="Example: worldtune generate my-run --data my-cache --out my-clips --num-clips 8")
+def generate(
+    run: Annotated[Path, typer.Argument(help="Run made by `worldtune train`.")],
+    data: Annotated[Path, typer.Option(help="Cache with held-out clips.")],
+    out: Annotated[Path, typer.Option(help="Folder for the clips.")],
+    num_clips: Annotated[int, typer.Option(help="How many held-out clips to continue.")] = 4,
+    seed: Annotated[int, typer.Option(help="Noise; the same for every column.")] = 0,
+    split: Annotated[str, typer.Option(help="Which split to take the clips from.")] = "val",
+    num_observed: Annotated[int, typer.Option(help="Leading latent frames that are given.")] = 1,
+    weights: Annotated[str, typer.Option(help="ema or raw.")] = "ema",
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A=B", help="Sampler setting, e.g. --set steps=10.")
+    ] = None,
+) -> None:
+    """Continue held-out clips with the post-trained model and with its base, under the same seeds."""
+    from worldtune.stages.generate import generate as stage
+
+    made = stage(
+        run,
+        data,
+        out,
+        num_clips=num_clips,
+        seed=seed,
+        split=split,
+        num_observed=num_observed,
+        weights=weights,
+        assignments=assignments or [],
+    )
+    console.print(f"clips: {made}")
+
+
+@app.command(epilog="Example: worldtune evaluate my-clips")
+def evaluate(
+    outs: Annotated[list[Path], typer.Argument(help="Folders made by `worldtune generate`; several seeds are pooled.")],
+    report: Annotated[Path | None, typer.Option(help="Folder for the report. Default: the first OUT.")] = None,
+) -> None:
+    """Judge generated clips: report.json and a self-contained report.html."""
+    from worldtune.stages.evaluate import evaluate as stage
+
+    console.print(f"report: {stage(outs, report)}")
+
+
+@app.command(epilog="Example: worldtune export my-run exported --format diffusers")
+def export(
+    run: Annotated[Path, typer.Argument(help="Run made by `worldtune train`.")],
+    folder: Annotated[Path, typer.Argument(help="New folder.")],
+    format: Annotated[str, typer.Option(help="nvidia (model.pt) or diffusers (transformer/).")],
+    weights: Annotated[str, typer.Option(help="ema or raw.")] = "ema",
+) -> None:
+    """Write a run's network in NVIDIA's or diffusers' form."""
+    from worldtune.stages.export import export as stage
+
+    console.print(f"exported: {stage(run, folder, format, weights)}")
+
+
+@app.command(epilog="Example: worldtune verify ../shared/golden")
+def verify(folder: Annotated[Path, typer.Argument(help="Folder of reference cases (*.safetensors).")]) -> None:
+    """Compare our networks with recorded outputs of NVIDIA's. Exit 1 when one differs."""
+    from worldtune.stages.verify import verify as stage
+
+    results = stage(folder)
+    table = Table("case", "max error", "limit", "")
+    for result in results:
+        verdict = "[green]passed[/]" if result.passed else "[red]FAILED[/]"
+        table.add_row(result.name, f"{result.max_error:.2e}", f"{result.limit:.0e}", verdict)
+    console.print(table)
+    raise typer.Exit(0 if results and all(result.passed for result in results) else 1)
+
+
+def _controls(task: str, controls: str | None) -> tuple[str, ...]:
+    from worldtune import tasks
+
+    return tuple(controls.split(",")) if controls else tasks.find(task).controls
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one clear sentence and exit code 1, never a traceback."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""A light causal video autoencoder that starts as a linear (PCA) codec and learns what the linear one misses.
+
+Groups of r frames are coded together, each group seeing itself and, through `PreviousFrame`, the groups before it.
+The first frame is a group of its own, repeated r times, so 1 + r k frames become 1 + k latent frames.
+
+Why not a small Cosmos tokenizer: trained from plain initialisation it sits on a grey plateau for hundreds of CPU
+steps; a linear path with zero-initialised residual networks starts at the PCA codec's quality at step 0.
+
+Shape legend: B batch, T groups (latent frames), N = B T, C channels, H W rows and columns.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+FINE = 4
+"""Pixels per cell of the fine grid, on which half of the residual blocks work."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NanoCodecConfig:
+    """Sizes of the nano codec."""
+
+    frames_per_latent: int = 4
+    """Pixel frames per latent frame."""
+    pixels_per_latent: int = 8
+    """Pixels per latent cell, a multiple of 4."""
+    latent_channels: int = 16
+    fine_channels: int = 96
+    """Channels on the grid of 4x4 pixels."""
+    coarse_channels: int = 160
+    """Channels on the latent grid."""
+    encoder_blocks: int = 1
+    """Residual blocks on each of the encoder's two grids."""
+    decoder_blocks: int = 3
+    """Residual blocks on each of the decoder's two grids."""
+
+    def __post_init__(self) -> None:
+        if self.pixels_per_latent % FINE:
+            raise ValueError(f"pixels_per_latent must be a multiple of {FINE}, got {self.pixels_per_latent}")
+
+    @property
+    def group_channels(self) -> int:
+        """Colour channels of one group of frames."""
+        return 3 * self.frames_per_latent
+
+
+class Block(nn.Module):
+    """Pre-norm residual block of two 3x3 convolutions; the second starts at zero."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(8, channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm2 = nn.GroupNorm(8, channels)
+        self.conv2 = zeroed(nn.Conv2d(channels, channels, 3, padding=1))
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        hidden = self.conv1(F.silu(self.norm1(x_NCHW)))
+        return x_NCHW + self.conv2(F.silu(self.norm2(hidden)))
+
+
+class PreviousFrame(nn.Module):
+    """Adds what the previous latent frame's features tell; starts at zero. The first frame sees zeros."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mix = zeroed(nn.Conv2d(2 * channels, channels, 1))
+
+    def forward(self, x_NCHW: Tensor, frames: int) -> Tensor:
+        x_BTCHW = x_NCHW.unflatten(0, (-1, frames))
+        previous = torch.cat([torch.zeros_like(x_BTCHW[:, :1]), x_BTCHW[:, :-1]], 1).flatten(0, 1)
+        return x_NCHW + self.mix(F.silu(torch.cat([x_NCHW, previous], 1)))
+
+
+def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+    """The same layer with weights and bias zero."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Encoder(nn.Module):
+    """Pixels to latents: a linear patch projection plus a residual network."""
+
+    def __init__(self, config: NanoCodecConfig) -> None:
+        super().__init__()
+        c, ratio = config, config.pixels_per_latent // FINE
+        self.linear = nn.Conv2d(c.group_channels, c.latent_channels, c.pixels_per_latent, c.pixels_per_latent)
+        self.stem = nn.Conv2d(c.group_channels * FINE**2, c.fine_channels, 3, padding=1)
+        self.fine = nn.Sequential(*[Block(c.fine_channels) for _ in range(c.encoder_blocks)])
+        self.down = nn.Conv2d(c.fine_channels, c.coarse_channels, ratio, ratio)
+        self.previous = PreviousFrame(c.coarse_channels)
+        self.coarse = nn.Sequential(*[Block(c.coarse_channels) for _ in range(c.encoder_blocks)])
+        self.out = zeroed(nn.Conv2d(c.coarse_channels, c.latent_channels, 1))
+
+    def forward(self, x_NCHW: Tensor, frames: int) -> Tensor:
+        """[B*T, 3r, H, W] in -1..1 -> [B*T, C, h, w]."""
+        hidden = self.fine(self.stem(F.pixel_unshuffle(x_NCHW, FINE)))
+        hidden = self.coarse(self.previous(self.down(hidden), frames))
+        return self.linear(x_NCHW) + self.out(F.silu(hidden))
+
+
+class Decoder(nn.Module):
+    """Latents to pixels: the linear path's transpose plus a residual network."""
+
+    def __init__(self, config: NanoCodecConfig) -> None:
+        super().__init__()
+        c, ratio = config, config.pixels_per_latent // FINE
+        self.linear = nn.ConvTranspose2d(c.latent_channels, c.group_channels, c.pixels_per_latent, c.pixels_per_latent)
+        self.stem = nn.Conv2d(c.latent_channels, c.coarse_channels, 3, padding=1)
+        self.previous = PreviousFrame(c.coarse_channels)
+        self.coarse = nn.Sequential(*[Block(c.coarse_channels) for _ in range(c.decoder_blocks)])
+        self.up = nn.Conv2d(c.coarse_channels, c.fine_channels * ratio**2, 1)
+        self.shuffle = nn.PixelShuffle(ratio)
+        self.fine = nn.Sequential(*[Block(c.fine_channels) for _ in range(c.decoder_blocks)])
+        self.out = zeroed(nn.Conv2d(c.fine_channels, c.group_channels * FINE**2, 3, padding=1))
+
+    def forward(self, z_NCHW: Tensor, frames: int) -> Tensor:
+        """[B*T, C, h, w] -> [B*T, 3r, H, W], about -1..1."""
+        hidden = self.coarse(self.previous(self.stem(z_NCHW), frames))
+        hidden = self.fine(self.shuffle(self.up(hidden)))
+        return self.linear(z_NCHW) + F.pixel_shuffle(self.out(F.silu(hidden)), FINE)
+
+
+class Autoencoder(nn.Module):
+    """Encoder and decoder, with the statistics of the latents."""
+
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(self, config: NanoCodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        # Row 0: the first latent frame (one repeated pixel frame); row 1: every later one.
+        self.register_buffer("latent_mean", torch.zeros(2, config.latent_channels))
+        self.register_buffer("latent_std", torch.ones(2, config.latent_channels))
+
+    def start_linear(self, mean_K: Tensor, basis_CK: Tensor) -> None:
+        """Make this the PCA codec: `basis_CK` holds orthonormal rows over K = 3 r p p patch values in -1..1."""
+        channels, patch = self.config.group_channels, self.config.pixels_per_latent
+        kernel = basis_CK.reshape(-1, channels, patch, patch)
+        encoder, decoder = self.encoder.linear, self.decoder.linear
+        assert encoder.bias is not None
+        assert decoder.bias is not None
+        with torch.no_grad():
+            encoder.weight.copy_(kernel)
+            encoder.bias.copy_(-basis_CK @ mean_K)
+            decoder.weight.copy_(kernel)
+            # A transposed convolution has one bias per channel, the PCA mean one per pixel: fold the rest in.
+            per_channel_K = mean_K.reshape(channels, -1).mean(1)
+            decoder.bias.copy_(per_channel_K)
+            encoder.bias.copy_(-basis_CK @ per_channel_K.repeat_interleave(patch * patch))
+
+
+def to_groups(video_BTHWC: Tensor, frames_per_latent: int) -> Tensor:
+    """[B, 1 + r k, H, W, 3] -> [B (1 + k), 3 r, H, W]: the first frame repeated, then r frames per group."""
+    first = video_BTHWC[:, :1].expand(-1, frames_per_latent, -1, -1, -1)
+    x = torch.cat([first, video_BTHWC[:, 1:]], 1).unflatten(1, (-1, frames_per_latent))
+    return x.permute(0, 1, 2, 5, 3, 4).flatten(2, 3).flatten(0, 1)
+
+
+def from_groups(x_NCHW: Tensor, frames: int, frames_per_latent: int) -> Tensor:
+    """The inverse of `to_groups`; the repeated first frame is the mean of its copies."""
+    x = x_NCHW.unflatten(1, (frames_per_latent, 3)).unflatten(0, (-1, frames)).permute(0, 1, 2, 4, 5, 3)
+    return torch.cat([x[:, 0].mean(1, keepdim=True), x[:, 1:].flatten(1, 2)], 1)
