@@ -1,0 +1,89 @@
+"""Shape of the network: everything that tells one model of the line from another."""
+
+from dataclasses import dataclass
+
+POSITIONS = ("none", "learnable", "sincos")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Hyper-parameters of GeneralDIT. Sizes "in latent" count cells of the codec's grid."""
+
+    width: int
+    """Channels of the residual stream, D."""
+    num_blocks: int
+    """Transformer blocks."""
+    num_heads: int
+    """Attention heads; the head dimension is width / num_heads."""
+    latent_channels: int = 16
+    """Channels of the codec's latent, in and out."""
+    mlp_ratio: float = 4.0
+    """Hidden width of the MLP as a multiple of width."""
+    text_channels: int = 1024
+    """Width of the text rows."""
+    adaln_rank: int = 256
+    """Inner width of each AdaLN-LoRA projection."""
+    patch_spatial: int = 2
+    """Latent cells along the side of one patch."""
+    max_height: int = 240
+    """Tallest latent grid."""
+    max_width: int = 240
+    """Widest latent grid."""
+    max_frames: int = 128
+    """Most latent frames of one view."""
+    rope_ratio_h: float = 1.0
+    """Stretch of the rotary base along rows."""
+    rope_ratio_w: float = 1.0
+    """Stretch of the rotary base along columns."""
+    rope_ratio_t: float = 1.0
+    """Stretch of the rotary base along time."""
+    base_fps_hz: float = 24.0
+    """Frame rate at which one latent frame is one step of temporal position."""
+    positions: str = "learnable"
+    """Extra absolute position embedding added in every block: "none", "learnable" or "sincos"."""
+    condition_mask: bool = False
+    """True when an input channel tells observed frames (1) from generated ones (0)."""
+    padding_mask: bool = True
+    """True when an input channel tells padded cells (1) from picture (0)."""
+    num_views: int = 0
+    """Cameras with a learned identity; 0 when the network has no view channels."""
+    view_channels: int = 0
+    """Input channels of a view's identity."""
+    frame_repeat: bool = False
+    """True when the view channels also carry how often a camera's frames were repeated."""
+    trajectory_numbers: int = 0
+    """Length of the flattened ego trajectory; 0 when the network has no trajectory channels."""
+    trajectory_channels: int = 0
+    """Input channels of the trajectory."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.num_heads or self.head_dim % 2:
+            raise ValueError(
+                f"width {self.width} must split into {self.num_heads} heads of even dimension, got {self.head_dim}"
+            )
+        if self.positions not in POSITIONS:
+            raise ValueError(f"positions must be one of {', '.join(POSITIONS)}, got {self.positions!r}")
+        if self.max_height % self.patch_spatial or self.max_width % self.patch_spatial:
+            raise ValueError(
+                f"the largest grid {self.max_height}x{self.max_width} must divide by patch_spatial {self.patch_spatial}"
+            )
+        if bool(self.num_views) != bool(self.view_channels):
+            raise ValueError(f"num_views {self.num_views} and view_channels {self.view_channels} need each other")
+        if self.frame_repeat and not self.num_views:
+            raise ValueError("frame_repeat needs view channels")
+        if bool(self.trajectory_numbers) != bool(self.trajectory_channels):
+            raise ValueError(
+                f"trajectory_numbers {self.trajectory_numbers} and trajectory_channels {self.trajectory_channels} "
+                "need each other"
+            )
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of one attention head."""
+        return self.width // self.num_heads
+
+    @property
+    def input_channels(self) -> int:
+        """Channels that the patch embedding sees, without those of a dense control."""
+        masks = int(self.condition_mask) + int(self.padding_mask)
+        return self.latent_channels + masks + self.view_channels + self.trajectory_channels

@@ -1,0 +1,48 @@
+"""How controls enter. Every output starts at zero, so the conditioned network equals its base at step 0.
+
+Shape legend: B batch, F frames of all views, S tokens of one frame, K numbers of a control, D width.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FrameInjection(nn.Module):
+    """One vector per latent frame: added to the timestep embedding and to the AdaLN-LoRA vector."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(channels, width)
+        self.out = nn.Linear(width, 4 * width)
+        self.width = width
+
+    def reset_parameters(self) -> None:
+        """Default hidden layer, zero output."""
+        self.hidden.reset_parameters()
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, frame_BFK: Tensor) -> tuple[Tensor, Tensor]:
+        """What to add to the embedding [B, F, D] and to the AdaLN-LoRA vector [B, F, 3D]."""
+        out = self.out(F.gelu(self.hidden(frame_BFK)))
+        return out[..., : self.width], out[..., self.width :]
+
+
+class DenseInjection(nn.Module):
+    """One vector per latent cell: further input channels of the patch embedding.
+
+    They have a weight of their own. It is the same sum as wider rows of the base's patch embedding, and it leaves the
+    base's weight as it is: frozen under LoRA while these columns learn, and bit for bit the base at step 0.
+    """
+
+    def __init__(self, channels: int, patch_spatial: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(channels * patch_spatial**2, width, bias=False)
+
+    def reset_parameters(self) -> None:
+        """Zero."""
+        nn.init.zeros_(self.proj.weight)
+
+    def forward(self, patches_BFSK: Tensor) -> Tensor:
+        """[B, F, S, D] to add to the embedded patches."""
+        return self.proj(patches_BFSK)
