@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from worldtune.families.diffusion.config import NetworkConfig
 
-REPEATS_PER_UNIT = 10.0
-
 
 class ViewChannels(nn.Module):
     """A learned identity per camera, plus a linear map of how often its frames were repeated."""
@@ -30,8 +28,8 @@ class ViewChannels(nn.Module):
         batch, views = x_BVTHWC.shape[:2]
         rows_BVC = self.identity[:views].to(x_BVTHWC.dtype).expand(batch, -1, -1)
         if self.repeat is not None:
-            counts_BV = x_BVTHWC.new_zeros(batch, views) if frame_repeat_BV is None else frame_repeat_BV
-            rows_BVC = rows_BVC + self.repeat((counts_BV / REPEATS_PER_UNIT)[..., None].to(x_BVTHWC.dtype))
+            tens_BV = x_BVTHWC.new_zeros(batch, views) if frame_repeat_BV is None else frame_repeat_BV
+            rows_BVC = rows_BVC + self.repeat(tens_BV[..., None].to(x_BVTHWC.dtype))
         return rows_BVC[:, :, None, None, None].expand(*x_BVTHWC.shape[:5], -1)
 
 
