@@ -1,0 +1,38 @@
+# Everything a newcomer or CI calls. `make demo` and `make test` need Python >= 3.10 and make, nothing else prepared.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test check format golden benchmark clean
+
+.venv/runtime: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/dev: .venv/runtime
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+setup: .venv/dev        ## virtual environment with everything for development
+
+demo: .venv/runtime     ## the main job on the shipped base and sample: prints where the report is
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh recipes/demo.sh
+
+test: .venv/dev         ## all tests, at most 15 minutes on 2 cores
+	$(BIN)/python -m pytest
+
+check: .venv/dev        ## lint, types, import walls
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: .venv/dev    ## training step against diffusers, in one run
+	$(BIN)/python -m benchmarks.training_step
+
+clean:
+	rm -rf .venv demo
