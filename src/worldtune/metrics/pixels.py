@@ -70,7 +70,8 @@ def ssim(made_VTHWC: Video, real_VTHWC: Video, num_observed: int) -> float:
     """Mean structural similarity of the unobserved frames, at most 1.
 
     Per frame on RGB, Gaussian window of 11 px (sigma 1.5 px), k1 0.01, k2 0.03, range 255 (Wang et al. 2004; the
-    constants of torchmetrics, which computes it). ValueError when the window does not fit into the frame.
+    constants of torchmetrics, which computes it in float32, exact to about 2e-4).
+    ValueError when the window does not fit into the frame.
     """
     made, real = unobserved(made_VTHWC, real_VTHWC, num_observed)
     if min(made.shape[2:4]) < SSIM_WINDOW_PX:
@@ -90,9 +91,9 @@ def ssim(made_VTHWC: Video, real_VTHWC: Video, num_observed: int) -> float:
 
 
 def images(video_VTHWC: Video) -> torch.Tensor:
-    """Every frame of every view as one image: float64 [V*T,C,H,W], 0..255 (float32 would cancel in variances)."""
+    """Every frame of every view as one image: float [V*T,C,H,W], 0..255."""
     flat = video_VTHWC.reshape(-1, *video_VTHWC.shape[2:])
-    return torch.from_numpy(np.ascontiguousarray(flat)).permute(0, 3, 1, 2).double()
+    return torch.from_numpy(np.ascontiguousarray(flat)).permute(0, 3, 1, 2).float()
 
 
 def dynamic_mask(real_VTHWC: Video, num_observed: int) -> NDArray[np.bool_]:

@@ -1,0 +1,165 @@
+"""Every measure of one clip, and what each is called, so that reports need no list of their own.
+
+Shape legend: V views, T frames, H W rows and columns, C channels, S seeds, N clips.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldtune.metrics.frechet import Cloud, frechet_distance, halves
+from worldtune.metrics.intervals import Interval, bootstrap_mean, jackknife
+from worldtune.metrics.latents import Latents, latent_mse
+from worldtune.metrics.pixels import Video, dynamic_psnr_db, psnr_db, ssim
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """How a number is called and read."""
+
+    label: str
+    better: str
+    """"higher" or "lower"."""
+    decimals: int
+    """How many decimals are worth printing."""
+    meaning: str
+    """One sentence for somebody who reads the report only."""
+
+
+MEASURES: dict[str, Measure] = {
+    "psnr_db": Measure(
+        label="PSNR, dB",
+        better="higher",
+        decimals=2,
+        meaning="Closeness to the true clip, pixel by pixel, over all frames that were not given to the model. "
+        "One dB is a quarter more or less squared error.",
+    ),
+    "dynamic_psnr_db": Measure(
+        label="PSNR where it moves, dB",
+        better="higher",
+        decimals=2,
+        meaning="PSNR only where the true clip differs from its last observed frame (more than 20 of 255 levels, "
+        "grown by 1 px): what stands still does not help here. Clips in which nothing moves are left out.",
+    ),
+    "ssim": Measure(
+        label="SSIM",
+        better="higher",
+        decimals=3,
+        meaning="Likeness of local structure, at most 1. Gaussian window of 11 px, sigma 1.5 px, RGB.",
+    ),
+    "latent_mse": Measure(
+        label="latent MSE",
+        better="lower",
+        decimals=3,
+        meaning="Squared error in the codec's own space, in units of its variance. Comparable within one codec only.",
+    ),
+    "fd_own": Measure(
+        label="FD-own",
+        better="lower",
+        decimals=3,
+        meaning="Frechet distance between generated and real clips on features of our own codec: does the whole set "
+        "look like real clips? Not comparable with a published FVD or FID.",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooled:
+    """A number over clips and seeds."""
+
+    interval: Interval
+    per_seed: list[float]
+    """The same number for every seed on its own."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: value, low, high, num_clips, per_seed."""
+        return {**asdict(self.interval), "per_seed": self.per_seed}
+
+
+def pixel_scores(made_VTHWC: Video, real_VTHWC: Video, num_observed: int) -> dict[str, float | None]:
+    """The pixel measures of one clip; None where a measure is not defined for it."""
+    measures: dict[str, Callable[[Video, Video, int], float | None]] = {
+        "psnr_db": psnr_db,
+        "dynamic_psnr_db": dynamic_psnr_db,
+        "ssim": ssim,
+    }
+    return {name: measure(made_VTHWC, real_VTHWC, num_observed) for name, measure in measures.items()}
+
+
+def latent_scores(made_VTHWC: Latents, real_VTHWC: Latents, num_observed: int) -> dict[str, float | None]:
+    """The latent measures of one clip."""
+    return {"latent_mse": latent_mse(made_VTHWC, real_VTHWC, num_observed)}
+
+
+def pooled_mean(values_SN: Sequence[Sequence[float | None]], seed: int) -> Pooled | None:
+    """Mean over clips and seeds. The interval is over clips, each averaged over its seeds first.
+
+    Clips without a value are left out; None when no clip has one.
+    """
+    array = np.array([[np.nan if value is None else value for value in row] for row in values_SN], dtype=np.float64)
+    defined = array[:, ~np.isnan(array).any(axis=0)]
+    if not defined.size:
+        return None
+    return Pooled(
+        interval=bootstrap_mean(defined.mean(axis=0).tolist(), seed),
+        per_seed=defined.mean(axis=1).tolist(),
+    )
+
+
+def pooled_difference(
+    left_SN: Sequence[Sequence[float | None]], right_SN: Sequence[Sequence[float | None]], seed: int
+) -> Pooled | None:
+    """Mean of left - right over the same clips and seeds, with its interval over clips."""
+    pairs = [
+        [None if a is None or b is None else a - b for a, b in zip(left_N, right_N, strict=True)]
+        for left_N, right_N in zip(left_SN, right_SN, strict=True)
+    ]
+    return pooled_mean(pairs, seed)
+
+
+Clouds = Sequence[Sequence[NDArray[np.float64]]]
+"""Features [samples,D] of every clip of every seed."""
+
+
+def pooled_frechet(made_SN: Clouds, real_SN: Clouds) -> Pooled:
+    """FD-own of every seed, their mean, and a jackknife interval over clips."""
+    return Pooled(
+        interval=jackknife(lambda clips: float(np.mean(_distances(made_SN, real_SN, clips))), len(real_SN[0])),
+        per_seed=_distances(made_SN, real_SN, range(len(real_SN[0]))),
+    )
+
+
+def pooled_frechet_difference(left_SN: Clouds, right_SN: Clouds, real_SN: Clouds) -> Pooled:
+    """FD-own of left minus FD-own of right, on the same clips."""
+
+    def difference(clips: Sequence[int]) -> list[float]:
+        pairs = zip(_distances(left_SN, real_SN, clips), _distances(right_SN, real_SN, clips), strict=True)
+        return [left - right for left, right in pairs]
+
+    num_clips = len(real_SN[0])
+    return Pooled(
+        interval=jackknife(lambda clips: float(np.mean(difference(clips))), num_clips),
+        per_seed=difference(range(num_clips)),
+    )
+
+
+def _distances(made_SN: Clouds, real_SN: Clouds, clips: Sequence[int]) -> list[float]:
+    def chosen(cloud_N: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        return np.concatenate([cloud_N[clip] for clip in clips])
+
+    return [frechet_distance(chosen(made), chosen(real)) for made, real in zip(made_SN, real_SN, strict=True)]
+
+
+def frechet_ground(real_N: Sequence[NDArray[np.float64]], seed: int) -> dict[str, Any]:
+    """What FD-own stands on: samples, features, a warning when there are too few, and real against real."""
+    whole = np.concatenate(list(real_N))
+    cloud = Cloud(num_samples=whole.shape[0], num_features=whole.shape[1])
+    ground: Mapping[str, Any] = {**asdict(cloud), "warning": cloud.warning, "real_vs_real": None}
+    if len(real_N) < 2:
+        return dict(ground)
+    left, right = (np.concatenate([real_N[clip] for clip in half]) for half in halves(len(real_N), seed))
+    sizes = [len(left), len(right)]
+    return {**ground, "real_vs_real": {"value": frechet_distance(left, right), "num_samples": sizes}}
