@@ -25,7 +25,6 @@ def cpu_multiplies_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
 
 
-
 def attention(q_BNHD: Tensor, k_BMHD: Tensor, v_BMHD: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(D)) v for every head, [B,N,H,D] in the dtype of the inputs, which must agree."""
     if q_BNHD.device.type != "cpu" or q_BNHD.dtype != torch.bfloat16:

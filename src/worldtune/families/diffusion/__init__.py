@@ -1,0 +1,27 @@
+"""Diffusion world models of the Cosmos-1 line: GeneralDIT, EDM objective, RES-2ab and Euler samplers."""
+
+from torch import nn
+
+from worldtune.families.diffusion.blocks import MLP, Attention
+from worldtune.families.diffusion.objective import Objective, loss
+from worldtune.families.diffusion.sampler import Sampler, sample
+
+__all__ = ["CARRIERS", "Objective", "Sampler", "adapter_targets", "loss", "sample", "wrap_units"]
+
+CARRIERS = frozenset({"text", "frame", "dense"})
+
+
+def wrap_units(model: nn.Module) -> list[nn.Module]:
+    """The transformer blocks."""
+    return list(model.get_submodule("net.blocks").children())
+
+
+def adapter_targets(model: nn.Module) -> list[str]:
+    """Queries, keys, values, outputs and MLP layers of every block."""
+    return [
+        f"{owner_name}.{name}"
+        for owner_name, owner in model.named_modules()
+        if isinstance(owner, (Attention, MLP))
+        for name, layer in owner.named_children()
+        if isinstance(layer, nn.Linear)
+    ]
