@@ -1,0 +1,189 @@
+"""Dataset: a LeRobot v3 folder, opened, validated and cut into clips.
+
+Shape legend: V views, T frames, H W rows and columns, C channels.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from worldtune.contract.nouns import Clip
+from worldtune.dataset import schema
+from worldtune.dataset.meta import EpisodeInfo, Info, read_episodes, read_info, read_tasks, require_data_schema
+from worldtune.dataset.window import Dropped, Window, WindowRef
+from worldtune.video.read import decode_image, read_frames
+from worldtune.video.resample import resize, resized_intrinsics
+
+INTRINSICS = "camera.intrinsics"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A LeRobot v3 dataset. Open it with `Dataset.open`."""
+
+    folder: Path
+    info: Info
+    episodes: list[EpisodeInfo]
+    tasks: list[str]
+    """Texts by task_index."""
+    _tables: dict[Path, pa.Table] = field(default_factory=dict, repr=False)
+
+    @staticmethod
+    def open(folder: Path) -> "Dataset":
+        """Read meta/ and check the schema of every data file. ValueError naming file, field, got and wanted."""
+        info = read_info(folder)
+        tasks = read_tasks(folder)
+        episodes = read_episodes(folder, info, tasks)
+        rows = Counter[Path]()
+        for episode in episodes:
+            rows[episode.data_path] += episode.length
+        for path, num_rows in rows.items():
+            found = require_data_schema(path, info).num_rows
+            if found != num_rows:
+                raise ValueError(f"{path}: {found} rows, the episodes in it have {num_rows} frames")
+        if sum(rows.values()) != info.total_frames:
+            raise ValueError(
+                f"{folder / schema.INFO}: total_frames is {info.total_frames}, the episodes have {sum(rows.values())}"
+            )
+        dataset = Dataset(folder, info, episodes, tasks)
+        dataset._features_by_view()
+        return dataset
+
+    @property
+    def fps_hz(self) -> float:
+        """Frames per second of videos and signals."""
+        return self.info.fps_hz
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Camera names, in the order of the view axis."""
+        return self.info.views
+
+    @property
+    def features(self) -> dict[str, tuple[int, ...]]:
+        """Per-frame shape of every feature that clips carry; features of cameras once, not per view."""
+        return {name: self.info.signals[columns[0]].shape for name, columns in self._features_by_view().items()}
+
+    def _features_by_view(self) -> dict[str, list[str]]:
+        """Feature -> its column, or its columns in the order of views for features of cameras."""
+        result: dict[str, list[str]] = {}
+        for column in self.info.signals:
+            view = next((v for v in sorted(self.views, key=len, reverse=True) if column.endswith(f".{v}")), None)
+            if not column.startswith(schema.CAMERA_PREFIX):
+                result[column] = [column]
+            elif view is None:
+                raise ValueError(
+                    f"{self.folder / schema.INFO}: feature {column!r} must end with the name of a camera: "
+                    f"{', '.join(self.views)}"
+                )
+            else:
+                name = column.removesuffix(f".{view}")
+                result[name] = [f"{name}.{v}" for v in self.views]
+        for name, columns in result.items():
+            if missing := [column for column in columns if column not in self.info.signals]:
+                raise ValueError(f"{self.folder / schema.INFO}: {name} is missing for a camera: no {missing[0]!r}")
+        return result
+
+    def _rows(self, episode: EpisodeInfo) -> pa.Table:
+        """Rows of one episode, without images; the last file read is kept."""
+        if episode.data_path not in self._tables:
+            self._tables.clear()
+            columns = [*self.info.signals, "episode_index", "task_index"]
+            self._tables[episode.data_path] = schema.read_parquet(episode.data_path, columns)
+        rows = self._tables[episode.data_path].slice(episode.first_row, episode.length)
+        if set(rows["episode_index"].to_pylist()) != {episode.index}:
+            raise ValueError(f"{episode.data_path}: rows of episode {episode.index} are not where meta/episodes says")
+        return rows
+
+    def signals(self, episode: int) -> dict[str, np.ndarray]:
+        """All features of an episode: [T,...], or [V,T,...] for features of cameras."""
+        info = self.episodes[episode]
+        rows = self._rows(info)
+
+        def column(name: str) -> np.ndarray:
+            return schema.to_numpy(rows[name], self.info.signals[name], f"{info.data_path}: {name}")
+
+        return {
+            name: np.stack([column(n) for n in columns]) if name.startswith(schema.CAMERA_PREFIX) else column(name)
+            for name, columns in self._features_by_view().items()
+        }
+
+    def frames(self, episode: int, view: str, indices: Sequence[int]) -> np.ndarray:
+        """Frames of one camera at ascending frame numbers, uint8 [T,H,W,3]."""
+        info = self.episodes[episode]
+        if view in self.info.image_keys:
+            return self._images(info, self.info.image_keys[view], indices)
+        span = info.videos[view]
+        times_s = span.from_s + np.asarray(indices) / self.fps_hz
+        return read_frames(span.path, times_s, tolerance_s=0.5 / self.fps_hz + 1e-3)
+
+    def _images(self, episode: EpisodeInfo, key: str, indices: Sequence[int]) -> np.ndarray:
+        column = schema.read_parquet(episode.data_path, [key])[key].slice(episode.first_row, episode.length)
+        images = []
+        for index in indices:
+            value, source = column[index].as_py() or {}, f"{episode.data_path}: episode {episode.index} frame {index}"
+            if value.get("bytes") is None:
+                raise ValueError(f"{source}: {key} is not embedded in the file (no bytes)")
+            images.append(decode_image(value["bytes"], f"{source} {key}"))
+        return np.stack(images)
+
+    def read_clip(self, episode: int, start_frame: int, window: Window) -> Clip:
+        """Decode, resample and resize one clip; intrinsics follow the resize. ValueError naming the file."""
+        info = self.episodes[episode]
+        indices = window.source_frames(start_frame, self.fps_hz)
+        if indices[-1] >= info.length:
+            raise ValueError(
+                f"{self.folder}: episode {episode} has {info.length} frames, a clip from {start_frame} needs {indices[-1] + 1}"
+            )
+        signals = self.signals(episode)
+        features = {
+            name: values[:, indices] if name.startswith(schema.CAMERA_PREFIX) else values[indices]
+            for name, values in signals.items()
+        }
+        videos = []
+        for position, view in enumerate(self.views):
+            frames_THWC = self.frames(episode, view, indices)
+            video_THWC, pixels = resize(frames_THWC, window.height_px, window.width_px, window.resize)
+            videos.append(video_THWC)
+            if INTRINSICS in features:
+                features[INTRINSICS][position] = resized_intrinsics(features[INTRINSICS][position], pixels)
+        return Clip(
+            id=self.clip_id(episode, start_frame),
+            video_VTHWC=np.stack(videos),
+            fps_hz=window.rate_hz(self.fps_hz),
+            views=self.views,
+            texts=self._texts(info, start_frame),
+            features=features,
+        )
+
+    def _texts(self, episode: EpisodeInfo, start_frame: int) -> tuple[str, ...]:
+        if episode.num_tasks == 1:
+            return episode.texts
+        task_index = self._rows(episode)["task_index"][start_frame].as_py()
+        return (self.tasks[task_index],) * len(self.views)
+
+    def clip_id(self, episode: int, start_frame: int) -> str:
+        """Unique and stable: dataset, episode and first frame."""
+        return f"{self.folder.resolve().name}-{episode:06d}-{start_frame:06d}"
+
+    def windows(self, window: Window) -> tuple[list[WindowRef], list[Dropped]]:
+        """All clips in order, and every episode that gives none, with the reason."""
+        refs: list[WindowRef] = []
+        dropped: list[Dropped] = []
+        for episode in self.episodes:
+            starts = window.starts(episode.length, self.fps_hz)
+            if not starts:
+                needed = window.source_frames(0, self.fps_hz)[-1] + 1
+                dropped.append(
+                    Dropped(
+                        episode=episode.index,
+                        reason=f"has {episode.length} frames at {self.fps_hz:g} Hz, a clip of {window.num_frames} frames "
+                        f"at {window.rate_hz(self.fps_hz):g} Hz spans {needed}",
+                    )
+                )
+            refs += [WindowRef(episode=episode.index, start_frame=start, split=episode.split) for start in starts]
+        return refs, dropped
