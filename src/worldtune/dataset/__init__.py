@@ -3,6 +3,6 @@
 from worldtune.dataset.reader import Dataset
 from worldtune.dataset.window import Dropped, Window, WindowRef
 from worldtune.dataset.writer import write_dataset
-from worldtune.video.episode import Episode
+from worldtune.dataset.episode import Episode
 
 __all__ = ["Dataset", "Dropped", "Episode", "Window", "WindowRef", "write_dataset"]

@@ -136,9 +136,8 @@ class Dataset:
         info = self.episodes[episode]
         indices = window.source_frames(start_frame, self.fps_hz)
         if indices[-1] >= info.length:
-            raise ValueError(
-                f"{self.folder}: episode {episode} has {info.length} frames, a clip from {start_frame} needs {indices[-1] + 1}"
-            )
+            needed = f"a clip from {start_frame} needs {indices[-1] + 1}"
+            raise ValueError(f"{self.folder}: episode {episode} has {info.length} frames, {needed}")
         signals = self.signals(episode)
         features = {
             name: values[:, indices] if name.startswith(schema.CAMERA_PREFIX) else values[indices]
@@ -174,16 +173,12 @@ class Dataset:
         """All clips in order, and every episode that gives none, with the reason."""
         refs: list[WindowRef] = []
         dropped: list[Dropped] = []
+        needed = window.source_frames(0, self.fps_hz)[-1] + 1
+        clip = f"a clip of {window.num_frames} frames at {window.rate_hz(self.fps_hz):g} Hz spans {needed}"
         for episode in self.episodes:
             starts = window.starts(episode.length, self.fps_hz)
             if not starts:
-                needed = window.source_frames(0, self.fps_hz)[-1] + 1
-                dropped.append(
-                    Dropped(
-                        episode=episode.index,
-                        reason=f"has {episode.length} frames at {self.fps_hz:g} Hz, a clip of {window.num_frames} frames "
-                        f"at {window.rate_hz(self.fps_hz):g} Hz spans {needed}",
-                    )
-                )
+                reason = f"has {episode.length} frames at {self.fps_hz:g} Hz, {clip}"
+                dropped.append(Dropped(episode=episode.index, reason=reason))
             refs += [WindowRef(episode=episode.index, start_frame=start, split=episode.split) for start in starts]
         return refs, dropped

@@ -190,7 +190,7 @@ def read_video(path: Path) -> np.ndarray:
 def decode_image(data: bytes, source: str) -> np.ndarray:
     """A compressed image (PNG, JPEG) as uint8 [H,W,3]. ValueError naming the source when it cannot be decoded."""
     try:
-        with av.open(BytesIO(data)) as container:
+        with av.open(BytesIO(data), "r") as container:
             return _pixels(next(container.decode(video=0)))
     except (av.FFmpegError, StopIteration, IndexError):
         raise ValueError(f"{source}: not a readable image") from None
