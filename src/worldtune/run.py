@@ -74,7 +74,7 @@ def compose(
     lora: bool = False,
     assignments: Sequence[str] = (),
 ) -> Run:
-    """The defaults of task and family, then the command line's words, then every `--set`. ValueError on bad values."""
+    """The family's defaults, what suits the base, the command line's words, then every `--set`. ValueError on bad values."""
     names = tuple(controls) if controls else tasks.find(task).controls
     known = rooms.names("controls")
     for name in names:
@@ -94,6 +94,8 @@ def compose(
         sampler=family.Sampler(),
         control={name: rooms.load("controls", name).Config() for name in names},
     )
+    for assignment in base.settings:
+        run = settings.replace(run, assignment)
     if steps is not None:
         run = settings.replace(run, f"loop.steps={steps}")
     if lora:

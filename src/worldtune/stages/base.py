@@ -30,6 +30,8 @@ class Base:
     text_path: Path
     window: dict[str, Any]
     """Defaults for cutting clips: num_frames, fps_hz, height_px, width_px."""
+    settings: tuple[str, ...] = ()
+    """Settings that suit this base, as "a.b=c"; the user's own come after."""
 
     def codec(self) -> Codec:
         """Load the codec."""
@@ -76,6 +78,7 @@ def _described(name: str, folder: Path) -> Base:
         codec_path=folder / value["codec"]["path"],
         text_path=folder / value["text"],
         window=value["window"],
+        settings=tuple(value["settings"]),
     )
 
 
