@@ -8,6 +8,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+PATCH_EMBED = "net.patch_embed.weight"
+"""The one tensor whose shape depends on the controls in foreign layouts."""
+
+FRAME_INJECTION = "net.frame_injection."
+"""Ours only; an NVIDIA export keeps these names, which NVIDIA's own loader passes over."""
+
+LOG_VARIANCE = "logvar."
+
+ROPE_SEQUENCE = "net.pos_embedder.seq"
+"""0, 1, 2 ... up to the longest axis: NVIDIA's files hold it, everybody recomputes it."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -57,7 +68,7 @@ def _block_rows() -> list[Row]:
 
 
 TABLE = (
-    Row("net.patch_embed.weight", "net.x_embedder.proj.1.weight", "patch_embed.proj.weight"),
+    Row(PATCH_EMBED, "net.x_embedder.proj.1.weight", "patch_embed.proj.weight"),
     *(
         Row(
             f"net.learnable_positions.{axis}",
@@ -78,13 +89,14 @@ TABLE = (
     Row("net.view_channels.repeat.bias", "net.repeat_frame_embedding.bias", None),
     Row("net.trajectory_channels.proj.weight", "net.traj_embeddings.weight", None),
     Row("net.trajectory_channels.proj.bias", "net.traj_embeddings.bias", None),
+    *(
+        Row(FRAME_INJECTION + key, FRAME_INJECTION + key, None)
+        for key in ("hidden.weight", "hidden.bias", "out.weight", "out.bias")
+    ),
     Row("logvar.freqs", "logvar.0.freqs", None),
     Row("logvar.phases", "logvar.0.phases", None),
     Row("logvar.proj.weight", "logvar.1.weight", None),
 )
-
-ROPE_SEQUENCE = "net.pos_embedder.seq"
-"""0, 1, 2 ... up to the longest axis: NVIDIA's files hold it, everybody recomputes it."""
 
 _NUMBER = re.compile(r"(?<=blocks\.)(block)?(\d+)(?=\.)")
 

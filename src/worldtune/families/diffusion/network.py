@@ -161,8 +161,9 @@ class GeneralDIT(nn.Module):
         x is already scaled by c_in. c_noise = 0.25 ln(sigma) is [B], or [B, V, T] for a level per latent frame.
         Text rows that are zero are padding; None is the same as zero text. fps may be None for single frames only.
         condition_mask is 1 where a frame is given; padding_mask is 1 where there is no picture, of any size (None: all
-        picture). frame_repeat is how often a camera's frames were repeated, divided by 10 (None: never). Raises ValueError for an
-        input that the network was not built for, for a missing one, and for a grid larger than the configured one.
+        picture). frame_repeat is how often a camera's frames were repeated, divided by 10 (None: never). Raises
+        ValueError for an input that the network was not built for, for a missing one, and for a grid larger than the
+        configured one.
         """
         given = {
             "condition mask": (condition_mask_BVTHW, self.config.condition_mask),

@@ -1,0 +1,39 @@
+"""The models of the line by name (facts: sizes of Cosmos-1 and Cosmos-Predict1, and our own nano)."""
+
+from dataclasses import replace
+
+from worldtune.contract.errors import suggest
+from worldtune.families.diffusion.config import NetworkConfig
+
+_7B = NetworkConfig(width=4096, num_blocks=28, num_heads=32, rope_ratio_t=2.0)
+_14B = NetworkConfig(width=5120, num_blocks=36, num_heads=40, rope_ratio_h=2.0, rope_ratio_w=2.0, rope_ratio_t=2.0)
+_7B_MULTIVIEW = replace(_7B, rope_ratio_t=1.0, positions="sincos", num_views=6, view_channels=6, frame_repeat=True)
+"""Rotary ratios as in NVIDIA's generation code; its post-training configuration stretches time by 2."""
+
+PRESETS = {
+    "cosmos-7b-text2world": _7B,
+    "cosmos-7b-video2world": replace(_7B, condition_mask=True),
+    "cosmos-14b-text2world": _14B,
+    "cosmos-14b-video2world": replace(_14B, condition_mask=True),
+    "cosmos-7b-text2world-multiview": _7B_MULTIVIEW,
+    "cosmos-7b-video2world-multiview": replace(_7B_MULTIVIEW, condition_mask=True),
+    "nano": NetworkConfig(
+        width=256,
+        num_blocks=8,
+        num_heads=4,
+        text_channels=256,
+        adaln_rank=32,
+        patch_spatial=1,
+        max_height=16,
+        max_width=16,
+        max_frames=32,
+        condition_mask=True,
+    ),
+}
+
+
+def preset(name: str) -> NetworkConfig:
+    """A configuration by name. ValueError naming the nearest when there is none."""
+    if name not in PRESETS:
+        raise ValueError(f"no model {name!r} in the diffusion family: {suggest(name, PRESETS)}")
+    return PRESETS[name]
