@@ -3,7 +3,7 @@
 Shape legend: V views (cameras), T frames, H W rows and columns, C channels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,3 +50,14 @@ def text_fault(text: str) -> str | None:
     if len(text) > MAX_TEXT_CHARACTERS:
         return f"the caption has {len(text)} characters, at most {MAX_TEXT_CHARACTERS} are allowed; shorten it"
     return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What the reader of a foreign layout returns: `layouts.<name>.read(folder)`."""
+
+    episodes: Iterable[Episode]
+    """Read while the dataset is written, one at a time."""
+    fps_hz: float
+    splits: Mapping[str, str] | None = None
+    """Ranges of episodes, {"train": "0:40", "val": "40:50"}; None: the layout has no splits."""

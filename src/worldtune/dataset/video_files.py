@@ -11,10 +11,18 @@ from typing import Any
 import numpy as np
 
 from worldtune.dataset import schema, stats
-from worldtune.video.read import probe, read_frames
-from worldtune.video.write import VideoWriter, copy_stream
+from worldtune.video.read import VideoInfo, probe, read_frames
+from worldtune.video.write import PIXEL_FORMATS, VideoWriter, copy_stream
 
 _SAMPLES = 4
+_MAX_DRIFT_FRAMES = 0.1
+
+
+def can_be_copied(video: VideoInfo, fps_hz: float) -> bool:
+    """Whether a file can enter a dataset of that rate as it is, without being encoded again."""
+    drift_frames = abs(video.fps_hz / fps_hz - 1) * video.num_frames
+    is_plain = video.codec == "h264" and video.pixel_format in PIXEL_FORMATS and video.rotation_deg == 0
+    return is_plain and video.is_constant_rate and drift_frames < _MAX_DRIFT_FRAMES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +79,8 @@ class VideoFiles:
 
     def _copy(self, path: Path, name: str) -> Place:
         found = probe(path)
-        if found.codec != "h264" or not found.is_constant_rate or abs(found.fps_hz / self.fps_hz - 1) > 1e-3:
-            got = f"{found.codec} at {found.fps_hz:g} Hz, constant: {found.is_constant_rate}"
+        if not can_be_copied(found, self.fps_hz):
+            got = f"{found.codec} {found.pixel_format} at {found.fps_hz:g} Hz, constant: {found.is_constant_rate}"
             raise ValueError(f"{name}: only h264 at constant {self.fps_hz:g} Hz is copied, {path} is {got}")
         self._require_size(found.height_px, found.width_px, name)
         self.close()

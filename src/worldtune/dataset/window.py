@@ -18,7 +18,8 @@ class Window:
     fps_hz: float | None = None
     """Frame rate of a clip; None keeps the rate of the dataset."""
     stride: int | None = None
-    """Frames of a clip's rate from the start of one clip to the start of the next; None: clips do not overlap."""
+    """Frames, at the rate of clips, from the start of one clip to the start of the next.
+    None: num_frames - 1, so that neighbours share one frame and no transition is lost."""
     resize: str = "crop"
     """"crop" keeps the aspect ratio and cuts the middle; "stretch" keeps the whole image."""
 
@@ -49,7 +50,7 @@ class Window:
 
     def starts(self, length: int, source_fps_hz: float) -> list[int]:
         """First source frames of all clips of an episode with `length` frames."""
-        step = (self.stride or self.num_frames) * source_fps_hz / self.rate_hz(source_fps_hz)
+        step = (self.stride or max(1, self.num_frames - 1)) * source_fps_hz / self.rate_hz(source_fps_hz)
         span = self.source_frames(0, source_fps_hz)[-1] + 1
         starts = (int(k * step + 0.5) for k in range(int(length / step) + 1))
         return [start for start in starts if start + span <= length]

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from worldtune.contract.files import write_json, write_whole
 from worldtune.dataset import schema, stats
+from worldtune.dataset.episode import Episode, text_fault
 from worldtune.dataset.schema import Signal
 from worldtune.dataset.video_files import VideoFiles
-from worldtune.dataset.episode import Episode, text_fault
 
 
 def write_dataset(

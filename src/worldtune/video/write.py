@@ -10,9 +10,11 @@ import av
 import numpy as np
 
 from worldtune.contract.files import write_whole
-from worldtune.video.read import opened
+from worldtune.video.read import opened, read_frames
+from worldtune.video.resample import resize
 
 PIXEL_FORMATS = ("yuv420p", "yuv444p")
+_FRAMES_IN_MEMORY = 48
 
 
 def rational_rate(fps_hz: float) -> Fraction:
@@ -98,3 +100,18 @@ def copy_stream(source: Path, destination: Path) -> None:
                 packet.dts -= shift
                 packet.stream = copy
                 container.mux(packet)
+
+
+def transcode(
+    source: Path, destination: Path, times_s: np.ndarray, *, fps_hz: float, height_px: int, width_px: int, crf: int = 18
+) -> None:
+    """Re-encode the frames at the given ascending times as h264 of constant rate, resized ("crop").
+
+    Few frames are in memory at a time. times_s: times of frames of the source, on its clock; they may repeat.
+    """
+    with write_whole(destination) as temporary:
+        writer = VideoWriter(temporary, fps_hz=fps_hz, height_px=height_px, width_px=width_px, crf=crf)
+        for first in range(0, len(times_s), _FRAMES_IN_MEMORY):
+            part_s = times_s[first : first + _FRAMES_IN_MEMORY]
+            writer.append(resize(read_frames(source, part_s, tolerance_s=1e-6), height_px, width_px)[0])
+        writer.close()
