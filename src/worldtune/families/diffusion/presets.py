@@ -10,6 +10,20 @@ _14B = NetworkConfig(width=5120, num_blocks=36, num_heads=40, rope_ratio_h=2.0, 
 _7B_MULTIVIEW = replace(_7B, rope_ratio_t=1.0, positions="sincos", num_views=6, view_channels=6, frame_repeat=True)
 """Rotary ratios as in NVIDIA's generation code; its post-training configuration stretches time by 2."""
 
+NANO = NetworkConfig(
+    width=256,
+    num_blocks=8,
+    num_heads=4,
+    text_channels=256,
+    adaln_rank=32,
+    patch_spatial=1,
+    max_height=16,
+    max_width=16,
+    max_frames=32,
+    condition_mask=True,
+)
+"""Small enough to be shipped and to train on a laptop; the same class as the others."""
+
 PRESETS = {
     "cosmos-7b-text2world": _7B,
     "cosmos-7b-video2world": replace(_7B, condition_mask=True),
@@ -17,18 +31,7 @@ PRESETS = {
     "cosmos-14b-video2world": replace(_14B, condition_mask=True),
     "cosmos-7b-text2world-multiview": _7B_MULTIVIEW,
     "cosmos-7b-video2world-multiview": replace(_7B_MULTIVIEW, condition_mask=True),
-    "nano": NetworkConfig(
-        width=256,
-        num_blocks=8,
-        num_heads=4,
-        text_channels=256,
-        adaln_rank=32,
-        patch_spatial=1,
-        max_height=16,
-        max_width=16,
-        max_frames=32,
-        condition_mask=True,
-    ),
+    "nano": NANO,
 }
 
 

@@ -130,10 +130,10 @@ def carriers_of(weights: Mapping[str, Tensor], config: NetworkConfig) -> Widths:
     return Widths(frame=frame, dense=dense)
 
 
-def save_model(weights: Mapping[str, Tensor], config: NetworkConfig, folder: Path) -> None:
-    """Our own layout: `config.json` and `model.safetensors`. `weights` is a state dict of `DiffusionModel`."""
-    _save_safetensors(weights, folder / WEIGHTS)
-    write_json(folder / "config.json", description(config, carriers_of(weights, config)))
+def save(model: DiffusionModel, folder: Path) -> None:
+    """Our own layout: `config.json` and `model.safetensors`; the dtype stays as it is."""
+    _save_safetensors(model.state_dict(), folder / WEIGHTS)
+    write_json(folder / "config.json", description(model.net.config, model.net.widths))
 
 
 def export_nvidia(weights: Mapping[str, Tensor], config: NetworkConfig, folder: Path) -> None:

@@ -1,0 +1,67 @@
+"""Reference cases: do our networks compute what NVIDIA's do?"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from worldtune.codecs.continuous_video.reference import check_tokenizer_case
+from worldtune.families.diffusion.reference import check_dit_case
+
+Check = Callable[[Path], tuple[float, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The outcome of one reference case."""
+
+    name: str
+    max_error: float | None
+    """Largest error relative to the reference's own largest value; None when nothing here can run the case."""
+    limit: float | None
+    """Largest error allowed."""
+    note: str = ""
+    """Why the case could not be run."""
+
+    @property
+    def passed(self) -> bool:
+        """True when the case ran and its error is within the limit; NaN is not."""
+        return self.max_error is not None and self.limit is not None and self.max_error <= self.limit
+
+
+def verify(folder: Path) -> list[Result]:
+    """Run every `*.safetensors` case in a folder. ValueError when there is none or a file is not a case."""
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise ValueError(f"{folder}: no reference cases (*.safetensors) here")
+    return [_run(path) for path in paths]
+
+
+def _run(path: Path) -> Result:
+    check = _room_of(path)
+    if check is None:
+        return Result(name=path.stem, max_error=None, limit=None, note="not supported: no such family yet")
+    try:
+        max_error, limit = check(path)
+    except KeyError as error:
+        raise ValueError(f"{path}: not a complete reference case, {error.args[0]} is missing") from None
+    return Result(name=path.stem, max_error=max_error, limit=limit)
+
+
+def _room_of(path: Path) -> Check | None:
+    """Which room runs a case, told by the hyper-parameters in its metadata."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: damaged or cut short ({error})") from None
+    if "config" not in metadata:
+        raise ValueError(f"{path}: not a reference case, its metadata has no config")
+    config = json.loads(metadata["config"])
+    if "model_channels" in config:
+        return check_dit_case
+    if "z_channels" in config and "levels" not in config:
+        return check_tokenizer_case
+    return None
