@@ -1,0 +1,1 @@
+"""Networks that several rooms share. Imports the contract only; a room imports its network from here."""

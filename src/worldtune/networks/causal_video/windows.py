@@ -1,0 +1,97 @@
+"""Running a tokenizer over many long clips in bounded memory, with the result of one pass.
+
+Shape legend: B clips, C channels, T pixel frames, t latent frames, H W pixels, h w latent cells.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worldtune.contract.nouns import Grid
+from worldtune.networks.causal_video.autoencoder import Autoencoder
+from worldtune.networks.causal_video.config import TokenizerConfig
+from worldtune.networks.causal_video.past import Past
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passes:
+    """How much goes through the network at once. Only memory and speed depend on it."""
+
+    clips: int = 1
+    """Clips in one pass."""
+    latent_frames: int = 16
+    """Latent frames in one window of a pass; the layers' memory of earlier frames makes windows seamless."""
+
+    def __post_init__(self) -> None:
+        if self.clips < 1 or self.latent_frames < 1:
+            raise ValueError(f"a pass needs at least 1 clip and 1 latent frame, got {self}")
+
+
+def latent_grid(config: TokenizerConfig, *, views: int, frames: int, height_px: int, width_px: int) -> Grid:
+    """The latent grid of a clip. ValueError unless frames = 1 + r k and the size divides."""
+    r, p = config.frames_per_latent, config.pixels_per_latent
+    if views < 1:
+        raise ValueError(f"a clip has at least 1 view, got {views}")
+    if frames < 1 or (frames - 1) % r:
+        fewer = 1 + max(0, (frames - 1) // r) * r
+        raise ValueError(f"a clip needs 1 + {r} k frames, got {frames}; use {fewer} or {fewer + r}")
+    for name, size in (("height", height_px), ("width", width_px)):
+        if size < p or size % p:
+            fewer = max(p, size // p * p)
+            raise ValueError(f"{name} must be a multiple of {p} px, got {size}; use {fewer} or {fewer + p}")
+    return Grid(
+        views=views,
+        frames=1 + (frames - 1) // r,
+        height=height_px // p,
+        width=width_px // p,
+        frames_per_latent=r,
+        pixels_per_latent=p,
+    )
+
+
+@torch.no_grad()
+def encode(network: Autoencoder, video_BTHWC: Tensor, passes: Passes) -> Tensor:
+    """uint8 [B,T,H,W,3] -> what `network.encode` gives for it, float32 [B,t,h,w,C] on the video's device."""
+    weight = network.quant_conv.conv3d.weight
+
+    def window(pixels_BTHWC: Tensor, past: Past | None) -> Tensor:
+        pixels_BCTHW = pixels_BTHWC.to(weight.device).permute(0, 4, 1, 2, 3)
+        latent_BCTHW = network.encode((pixels_BCTHW.float() / 127.5 - 1).to(weight.dtype), past)
+        return latent_BCTHW.permute(0, 2, 3, 4, 1).to(video_BTHWC.device, torch.float32)
+
+    r = network.config.frames_per_latent
+    later = r * passes.latent_frames
+    return _in_windows(window, video_BTHWC, passes.clips, first=later - r + 1, later=later)
+
+
+@torch.no_grad()
+def decode(network: Autoencoder, latent_BTHWC: Tensor, passes: Passes) -> Tensor:
+    """Latents [B,t,h,w,C] -> uint8 [B,T,H,W,3] on the latents' device; values beyond [-1, 1] are clamped."""
+    weight = network.quant_conv.conv3d.weight
+
+    def window(latents_BTHWC: Tensor, past: Past | None) -> Tensor:
+        latents_BCTHW = latents_BTHWC.to(weight.device, weight.dtype).permute(0, 4, 1, 2, 3)
+        video_BCTHW = network.decode(latents_BCTHW, past).float().clamp(-1, 1)
+        return ((video_BCTHW + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1).to(latent_BTHWC.device)
+
+    return _in_windows(window, latent_BTHWC, passes.clips, first=passes.latent_frames, later=passes.latent_frames)
+
+
+def _in_windows(
+    run: Callable[[Tensor, Past | None], Tensor], x_BTHWC: Tensor, num_clips: int, *, first: int, later: int
+) -> Tensor:
+    parts = x_BTHWC.split(num_clips)
+    if x_BTHWC.shape[1] <= first:
+        return torch.cat([run(part_BTHWC, None) for part_BTHWC in parts])
+    return torch.cat([torch.cat(list(_successive(run, part_BTHWC, first, later)), 1) for part_BTHWC in parts])
+
+
+def _successive(
+    run: Callable[[Tensor, Past | None], Tensor], x_BTHWC: Tensor, first: int, later: int
+) -> Iterator[Tensor]:
+    past = Past()
+    for window_BTHWC in (x_BTHWC[:, :first], *x_BTHWC[:, first:].split(later, 1)):
+        yield run(window_BTHWC, past)
+        past.advance()
