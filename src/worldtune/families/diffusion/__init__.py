@@ -5,8 +5,9 @@ from torch import nn
 from worldtune.families.diffusion.blocks import MLP, Attention
 from worldtune.families.diffusion.objective import Objective, loss
 from worldtune.families.diffusion.sampler import Sampler, sample
+from worldtune.families.diffusion.weights import load_base
 
-__all__ = ["CARRIERS", "Objective", "Sampler", "adapter_targets", "loss", "sample", "wrap_units"]
+__all__ = ["CARRIERS", "Objective", "Sampler", "adapter_targets", "load_base", "loss", "sample", "wrap_units"]
 
 CARRIERS = frozenset({"text", "frame", "dense"})
 
