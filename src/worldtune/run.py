@@ -74,7 +74,7 @@ def compose(
     lora: bool = False,
     assignments: Sequence[str] = (),
 ) -> Run:
-    """The family's defaults, what suits the base, the command line's words, then every `--set`. ValueError on bad values."""
+    """The family's defaults, what suits the base, the command line's words, every `--set`. ValueError on bad values."""
     names = tuple(controls) if controls else tasks.find(task).controls
     known = rooms.names("controls")
     for name in names:
