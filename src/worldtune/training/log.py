@@ -25,10 +25,13 @@ def read_metrics(run: Path) -> list[dict[str, float | str]]:
 
 
 class MetricsLog:
-    """Appends rows to metrics.jsonl and TensorBoard, dropping what an interrupted run wrote after `step`."""
+    """Appends rows to metrics.jsonl and TensorBoard, dropping what an interrupted run wrote after its checkpoint.
+
+    `step` is the step of that checkpoint, 0 when there is none.
+    """
 
     def __init__(self, run: Path, step: int) -> None:
-        rows = [row for row in read_metrics(run) if int(row["step"]) <= step]
+        rows = [row for row in read_metrics(run) if 0 < step >= int(row["step"])]
         with write_whole(run / FILE) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
         self._stream = (run / FILE).open("a")

@@ -69,8 +69,8 @@ def train(
     """Train until `config.steps` steps are done, from wherever `state` is.
 
     `batches(step)` is this process's share of a batch. Batch, noise and dropout are functions of (seed, step), so a
-    resumed run repeats exactly what an uninterrupted one does. Raises FloatingPointError, having saved nothing new,
-    when loss or gradient are not finite.
+    resumed run repeats exactly what an uninterrupted one does. Raises ValueError, having saved nothing new, when loss
+    or gradient are not finite.
     """
     while state.step < config.steps:
         began = time.perf_counter()
@@ -104,7 +104,7 @@ def train(
 def _backward(
     state: TrainState, batch: Batch, loss_fn: LossFn, num_pieces: int, precision: str, seed: int, where: Processes
 ) -> Values:
-    """Gradients of the mean loss, piece by piece; returns the loss and its parts, averaged over pieces and processes."""
+    """Gradients of the mean loss, piece by piece; the loss and its parts, averaged over pieces and processes."""
     totals: list[Tensor] = []
     names: list[str] = []
     for number, piece in enumerate(_pieces(batch, num_pieces)):
@@ -118,7 +118,7 @@ def _backward(
     means = where.mean(torch.stack(totals).mean(0)).tolist()
     values = dict(zip(names, means, strict=True))
     if not all(map(_finite, values.values())):
-        raise FloatingPointError(
+        raise ValueError(
             f"step {state.step + 1}: the loss is not finite ({values}) on clips {', '.join(batch.clip_ids)}"
         )
     return values

@@ -126,7 +126,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 def clip_gradients(parameters: Mapping[str, nn.Parameter], max_norm: float, step: int) -> float:
     """Scale gradients to a global norm of at most `max_norm` (0: leave them); return the norm before.
 
-    Raises FloatingPointError naming the step and a parameter when the norm is not finite: going on would only spoil
+    Raises ValueError naming the step and a parameter when the norm is not finite: going on would only spoil
     the weights, and hiding it would spoil them slowly.
     """
     gradients = [parameter.grad for parameter in parameters.values() if parameter.grad is not None]
@@ -134,7 +134,7 @@ def clip_gradients(parameters: Mapping[str, nn.Parameter], max_norm: float, step
         raise ValueError("nothing is trained: the loss depends on no trainable parameter")
     norm = torch.nn.utils.get_total_norm(gradients)
     if not torch.isfinite(norm).item():
-        raise FloatingPointError(
+        raise ValueError(
             f"step {step}: the gradient of {_first_not_finite(parameters)} is not finite; "
             "the last checkpoint is intact; lower optim.lr, or look at the data of that step"
         )

@@ -1,6 +1,6 @@
 """Loss on held-out clips, with every control true and with each one taken from another clip."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from worldtune.training.state import TrainState
 
 def validation_losses(
     state: TrainState,
-    batches: Callable[[], Iterator[Batch]],
+    batches: Iterable[Batch],
     loss_fn: Callable[[Batch, torch.Generator], tuple[Tensor, dict[str, Tensor]]],
     *,
     controls: Sequence[str],
@@ -31,7 +31,7 @@ def validation_losses(
     losses: dict[str, list[float]] = {}
     sizes: dict[str, list[int]] = {}
     with torch.no_grad(), autocast(precision, where.device):
-        for number, batch in enumerate(batches()):
+        for number, batch in enumerate(batches):
             variants = {"loss": batch}
             if batch.size > 1:
                 variants |= {f"loss_with_foreign_{name}": with_foreign(batch, name) for name in controls}
