@@ -261,6 +261,7 @@ def require_columns(path: Path, found: pa.Schema, wanted: dict[str, Any]) -> Non
 def require_data_schema(path: Path, info: Info) -> pq.FileMetaData:
     """Check the columns of a data file against info.json; returns the file's metadata."""
     wanted: dict[str, Any] = dict.fromkeys(("frame_index", "episode_index", "task_index"), _INTEGER)
+    wanted["timestamp"] = _NUMBER
     for name, signal in info.signals.items():
         words = f"{signal.dtype} {list(signal.shape)} as {schema.INFO} says"
         wanted[name] = (words, lambda kind, signal=signal: schema.fits(signal, kind))

@@ -3,6 +3,7 @@
 Shape legend: V views, T frames, H W rows and columns, C channels.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from worldtune.contract.files import file_hash
 from worldtune.contract.nouns import Clip
 from worldtune.dataset import schema
 from worldtune.dataset.meta import EpisodeInfo, Info, read_episodes, read_info, read_tasks, require_data_schema
@@ -92,7 +94,7 @@ class Dataset:
         """Rows of one episode, without images; the last file read is kept."""
         if episode.data_path not in self._tables:
             self._tables.clear()
-            columns = [*self.info.signals, "episode_index", "task_index"]
+            columns = [*self.info.signals, "episode_index", "task_index", "timestamp"]
             self._tables[episode.data_path] = schema.read_parquet(episode.data_path, columns)
         rows = self._tables[episode.data_path].slice(episode.first_row, episode.length)
         if set(rows["episode_index"].to_pylist()) != {episode.index}:
@@ -111,6 +113,17 @@ class Dataset:
             name: np.stack([column(n) for n in columns]) if name.startswith(schema.CAMERA_PREFIX) else column(name)
             for name, columns in self._features_by_view().items()
         }
+
+    def timestamps_s(self, episode: int) -> np.ndarray:
+        """The timestamp column of an episode, float64 [T]; frame i is expected at i / fps."""
+        return self._rows(self.episodes[episode])["timestamp"].to_numpy().astype(np.float64)
+
+    @property
+    def identity(self) -> str:
+        """Hash of meta/: equal for equal datasets."""
+        paths = [self.folder / schema.INFO, self.folder / schema.TASKS]
+        paths += sorted((self.folder / "meta/episodes").glob("*/*.parquet"))
+        return hashlib.sha256("".join(file_hash(path) for path in paths).encode()).hexdigest()
 
     def frames(self, episode: int, view: str, indices: Sequence[int]) -> np.ndarray:
         """Frames of one camera at ascending frame numbers, uint8 [T,H,W,3]."""
