@@ -77,7 +77,6 @@ def toy_batches(batch_size: int = 4) -> Callable[[int], Batch]:
 
 def train_toy(folder: Path, steps: int, kill_after: int | None = None) -> TrainState:
     """Train in a folder from its newest checkpoint, as the stage does; kill -9 ourselves after some step."""
-    torch.use_deterministic_algorithms(True)
     config = LoopConfig(steps=steps, batch_size=4, accumulate=2, checkpoint_every=5, validate_every=0)
     optim, where = OptimConfig(lr=1e-2, warmup_steps=3), Processes()
     world = toy_world()
