@@ -30,7 +30,7 @@ class NanoCodecConfig:
     latent_channels: int = 16
     fine_channels: int = 96
     """Channels on the grid of 4x4 pixels."""
-    coarse_channels: int = 160
+    coarse_channels: int = 128
     """Channels on the latent grid."""
     encoder_blocks: int = 1
     """Residual blocks on each of the encoder's two grids."""

@@ -11,12 +11,11 @@ _7B_MULTIVIEW = replace(_7B, rope_ratio_t=1.0, positions="sincos", num_views=6, 
 """Rotary ratios as in NVIDIA's generation code; its post-training configuration stretches time by 2."""
 
 NANO = NetworkConfig(
-    width=256,
-    num_blocks=8,
-    num_heads=4,
+    width=192,
+    num_blocks=7,
+    num_heads=3,
     text_channels=256,
     adaln_rank=32,
-    patch_spatial=1,
     max_height=16,
     max_width=16,
     max_frames=32,
