@@ -3,7 +3,9 @@
 Shape legend: N samples, D features.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,3 +64,17 @@ def halves(num_clips: int, seed: int) -> tuple[list[int], list[int]]:
     order = np.random.default_rng(derived_seed(seed, 0, "real halves")).permutation(num_clips)
     middle = num_clips // 2
     return sorted(order[:middle].tolist()), sorted(order[middle:].tolist())
+
+
+def ground(real_N: Sequence[Features], seed: int) -> dict[str, Any]:
+    """What a distance to these clips stands on: samples, features, a warning when few, and real against real.
+
+    The last is the distance between two halves of the real clips; None with fewer than two clips.
+    """
+    whole = np.concatenate(list(real_N))
+    cloud = Cloud(num_samples=whole.shape[0], num_features=whole.shape[1])
+    real_vs_real = None
+    if len(real_N) >= 2:
+        left, right = (np.concatenate([real_N[clip] for clip in half]) for half in halves(len(real_N), seed))
+        real_vs_real = {"value": frechet_distance(left, right), "num_samples": [len(left), len(right)]}
+    return {**asdict(cloud), "warning": cloud.warning, "real_vs_real": real_vs_real}

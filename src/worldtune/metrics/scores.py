@@ -3,14 +3,14 @@
 Shape legend: V views, T frames, H W rows and columns, C channels, S seeds, N clips.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worldtune.metrics.frechet import Cloud, frechet_distance, halves
+from worldtune.metrics.frechet import frechet_distance
 from worldtune.metrics.intervals import Interval, bootstrap_mean, jackknife
 from worldtune.metrics.latents import Latents, latent_mse
 from worldtune.metrics.pixels import Video, dynamic_psnr_db, psnr_db, ssim
@@ -151,15 +151,3 @@ def _distances(made_SN: Clouds, real_SN: Clouds, clips: Sequence[int]) -> list[f
         return np.concatenate([cloud_N[clip] for clip in clips])
 
     return [frechet_distance(chosen(made), chosen(real)) for made, real in zip(made_SN, real_SN, strict=True)]
-
-
-def frechet_ground(real_N: Sequence[NDArray[np.float64]], seed: int) -> dict[str, Any]:
-    """What FD-own stands on: samples, features, a warning when there are too few, and real against real."""
-    whole = np.concatenate(list(real_N))
-    cloud = Cloud(num_samples=whole.shape[0], num_features=whole.shape[1])
-    ground: Mapping[str, Any] = {**asdict(cloud), "warning": cloud.warning, "real_vs_real": None}
-    if len(real_N) < 2:
-        return dict(ground)
-    left, right = (np.concatenate([real_N[clip] for clip in half]) for half in halves(len(real_N), seed))
-    sizes = [len(left), len(right)]
-    return {**ground, "real_vs_real": {"value": frechet_distance(left, right), "num_samples": sizes}}

@@ -126,8 +126,9 @@ def _plots(report: Mapping[str, Any]) -> str:
         ("Between floor and ceiling", values_plot(psnr, report["measures"]["psnr_db"]["label"])),
         ("How the prediction holds over time", _frames(report)),
     ]
-    if report["gains"] is not None:
-        drawn.append(("Clip by clip", gains_plot(report["gains"]["values"], report["gains"]["versus"])))
+    if {"post-trained", "base"} <= psnr.keys():
+        clips = [clip["psnr_db"] for clip in report["per_clip"]]
+        drawn.append(("Clip by clip", gains_plot([clip["post-trained"] - clip["base"] for clip in clips], "base")))
     if any(report["training"]):
         drawn.append(("Training", curves_plot(report["training"])))
     return "".join(f"<div><h3>{name}</h3>{svg}</div>" for name, svg in drawn)

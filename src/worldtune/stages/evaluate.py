@@ -1,0 +1,202 @@
+"""Evaluate: judge made clips. Imports no family, codec or training, so anybody's clips can be judged.
+
+Several folders of the same clips, one per seed, are pooled: each clip is averaged over its seeds, then over clips.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from worldtune.contract.files import write_json, write_whole
+from worldtune.metrics import columns as measured
+from worldtune.metrics.columns import ClipScores, clip_scores
+from worldtune.metrics.frechet import ground
+from worldtune.metrics.scores import MEASURES
+from worldtune.report.film import film_uri, tiled
+from worldtune.report.page import ShownClip, render
+from worldtune.report.verdict import verdict
+from worldtune.stages.counter import Counter
+from worldtune.stages.made_clips import MEANINGS, REAL, ClipInfo, Made, MadeSet
+from worldtune.stages.provenance import circumstances
+
+COMPARISONS = (("post-trained", "base"), ("post-trained", "shuffled"), ("post-trained", "copy"))
+MAX_SHOWN_CLIPS = 12
+BOOTSTRAP_SEED = 0
+
+Columns = dict[str, list[list[ClipScores]]]
+"""Column -> [seed][clip]."""
+
+
+def evaluate(outs: Sequence[Path], report: Path | None = None) -> Path:
+    """Judge the clips in `outs`, one folder per seed, and pool them; return the path of report.html.
+
+    Writes report.json and report.html into `report`, by default the first of `outs`. ValueError when a folder holds no
+    finished clips, or the folders are not of the same clips and columns.
+    """
+    sets = [MadeSet.open(out) for out in outs]
+    _require_alike(sets)
+    columns = _judged(sets, Console())
+    summary = _summary(sets, columns)
+    folder = report or outs[0]
+    write_json(folder / "report.json", summary)
+    page = render(summary, [_shown(sets[0], clip, summary) for clip in sets[0].clips[:MAX_SHOWN_CLIPS]])
+    with write_whole(folder / "report.html") as temporary:
+        temporary.write_text(page)
+    return folder / "report.html"
+
+
+def _require_alike(sets: Sequence[MadeSet]) -> None:
+    first = sets[0]
+    if not first.clips:
+        raise ValueError(f"{first.folder}: generate.json lists no clips")
+    if REAL not in first.columns or len(first.columns) < 2:
+        raise ValueError(f"{first.folder}: wanted the column {REAL!r} and one to judge, got {', '.join(first.columns)}")
+    for other in sets[1:]:
+        if [clip.id for clip in other.clips] != [clip.id for clip in first.clips]:
+            raise ValueError(
+                f"{other.folder} and {first.folder} hold different clips; make the same ones for each seed"
+            )
+        if other.columns.keys() != first.columns.keys():
+            raise ValueError(f"{other.folder} and {first.folder} hold different columns")
+
+
+def _judged(sets: Sequence[MadeSet], console: Console) -> Columns:
+    """Every column but the truth, foreign ones first, measured on every clip."""
+    names = [name for name in sets[0].columns if name not in MEANINGS]
+    names += [name for name in MEANINGS if name in sets[0].columns and name != REAL]
+    columns: Columns = {name: [[] for _ in sets] for name in names}
+    with Counter("judging", sum(len(made.clips) for made in sets), console) as counter:
+        for seed, made in enumerate(sets):
+            for clip in made.clips:
+                real = made.read(clip.id, REAL)
+                for name in names:
+                    columns[name][seed].append(_scored(made.path(clip.id, name), made.read(clip.id, name), real, clip))
+                counter.add(1)
+    return columns
+
+
+def _scored(path: Path, made: Made, real: Made, clip: ClipInfo) -> ClipScores:
+    latents = None
+    if made.latent_VTHWC is not None and real.latent_VTHWC is not None:
+        latents = made.latent_VTHWC, real.latent_VTHWC
+    try:
+        return clip_scores(
+            made.pixels_VTHWC, real.pixels_VTHWC, clip.num_observed_frames, latents, clip.num_observed_latents
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _summary(sets: Sequence[MadeSet], columns: Columns) -> dict[str, Any]:
+    """report.json: every number of the report."""
+    first = sets[0]
+    values = {name: measured.means(column, BOOTSTRAP_SEED) for name, column in columns.items()}
+    found = [name for name in MEASURES if any(name in of_column for of_column in values.values())]
+    real = measured.real_clouds(next(iter(columns.values())))
+    summary: dict[str, Any] = {
+        "version": 1,
+        "title": _title(first.settings),
+        "subtitle": _subtitle(sets),
+        "num_clips": len(first.clips),
+        "num_seeds": len(sets),
+        "columns": {REAL: first.columns[REAL], **{name: first.columns[name] for name in columns}},
+        "skipped": first.skipped,
+        "measures": {name: asdict(MEASURES[name]) for name in found},
+        "values": values,
+        "differences": [
+            {
+                "left": left,
+                "right": right,
+                "values": measured.differences(columns[left], columns[right], BOOTSTRAP_SEED),
+            }
+            for left, right in COMPARISONS
+            if left in columns and right in columns
+        ],
+        "fd_ground": None if real is None else ground(real[0], BOOTSTRAP_SEED),
+        "per_frame_psnr_db": {
+            "first_frame": first.clips[0].num_observed_frames,
+            "columns": {name: measured.per_frame_psnr_db(column) for name, column in columns.items()},
+        },
+        "per_clip": _per_clip(first, columns, found),
+        "training": [_curves(made.folder / "training.jsonl") for made in sets],
+        "commands": _commands(sets),
+        "made": [{"out": str(made.folder), "settings": made.settings, **made.circumstances} for made in sets],
+        "evaluated": circumstances(),
+    }
+    return {"verdict": verdict(summary), **summary}
+
+
+def _title(settings: Mapping[str, Any]) -> str:
+    if "task" not in settings:
+        return "Made clips, judged"
+    return f"{settings['task']} post-training of {settings['base']}"
+
+
+def _subtitle(sets: Sequence[MadeSet]) -> str:
+    first = sets[0]
+    clip = first.clips[0]
+    frames = f"{clip.num_observed_frames} given frame{'s' * (clip.num_observed_frames != 1)}"
+    parts = [f"{len(first.clips)} held-out clips", f"{len(sets)} seed{'s' * (len(sets) != 1)}", frames]
+    if "training_steps" in first.settings:
+        parts.append(f"{first.settings['training_steps']} training steps")
+    return ", ".join(parts)
+
+
+def _per_clip(made: MadeSet, columns: Columns, measures: Sequence[str]) -> list[dict[str, Any]]:
+    """Every clip with its scores, averaged over seeds."""
+    tables = {
+        name: {column: measured.per_clip(scores, name) for column, scores in columns.items()}
+        for name in measures
+        if name != measured.FRECHET
+    }
+    return [
+        {"id": clip.id, "texts": clip.texts}
+        | {name: {column: values[place] for column, values in table.items()} for name, table in tables.items()}
+        for place, clip in enumerate(made.clips)
+    ]
+
+
+def _curves(path: Path) -> dict[str, dict[str, list[float]]]:
+    """Losses against the step, by name; empty without a training log. A half-written last row is left out."""
+    curves: dict[str, dict[str, list[float]]] = {}
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    for row in map(json.loads, lines):
+        for name, value in row.items():
+            if name.startswith("loss"):
+                curve = curves.setdefault(f"{row['kind']} {name.replace('_', ' ')}", {"step": [], "value": []})
+                curve["step"].append(row["step"])
+                curve["value"].append(value)
+    return curves
+
+
+def _commands(sets: Sequence[MadeSet]) -> list[str]:
+    made = [made.circumstances["command"] for made in sets if "command" in made.circumstances]
+    return [*made, f"worldtune evaluate {' '.join(str(made.folder) for made in sets)}"]
+
+
+def _shown(made: MadeSet, clip: ClipInfo, summary: Mapping[str, Any]) -> ShownClip:
+    """A clip as the page shows it; PSNR is that of the films shown."""
+    order = [REAL, *(name for name in summary["columns"] if name != REAL)]
+    pixels = {name: made.read(clip.id, name).pixels_VTHWC for name in order}
+    videos = {name: tiled(video) for name, video in pixels.items()}
+    frames, height, width, _ = videos[REAL].shape
+    return ShownClip(
+        id=clip.id,
+        text=" | ".join(dict.fromkeys(clip.texts)),
+        foreign_text=" | ".join(dict.fromkeys(clip.foreign_texts)) if "shuffled" in videos else "",
+        fps_hz=clip.fps_hz,
+        num_frames=frames,
+        num_observed=clip.num_observed_frames,
+        width_px=width,
+        height_px=height,
+        films={name: film_uri(video) for name, video in videos.items()},
+        psnr_db={
+            name: clip_scores(video, pixels[REAL], clip.num_observed_frames).values["psnr_db"] or 0.0
+            for name, video in pixels.items()
+            if name != REAL
+        },
+    )

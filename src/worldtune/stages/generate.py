@@ -1,0 +1,306 @@
+"""Generate: continue held-out clips with the post-trained model, its base and the controls of the comparison.
+
+Every column sees the same observed frames and the same noise: noise depends on (seed, clip) only, not on the batch.
+
+Shape legend: B batch, V views, T frames, H W rows and columns, C channels.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from safetensors.torch import save
+from torch import Tensor
+
+from worldtune import settings
+from worldtune.contract.cache import Cache
+from worldtune.contract.files import file_hash, write_whole
+from worldtune.contract.protocols import Codec
+from worldtune.contract.randomness import generator
+from worldtune.dataset import Dataset, Window
+from worldtune.report.film import tiled
+from worldtune.run import Run, load_run
+from worldtune.stages.base import find_base
+from worldtune.stages.counter import Counter
+from worldtune.stages.made_clips import MEANINGS, REAL, ClipInfo, Made, MadeSet
+from worldtune.stages.provenance import circumstances
+from worldtune.stages.world import WorldModel, base_world, load_world
+from worldtune.training.batches import Clips
+from worldtune.training.log import FILE as METRICS_FILE
+from worldtune.training.loop import resolved_precision
+from worldtune.training.parallel import autocast
+from worldtune.video.write import write_video
+
+BATCH_SIZE = 8
+"""Clips sampled at a time."""
+VIDEO_CRF = 12
+"""Quality of the mp4 files for people; nearly lossless."""
+
+
+def generate(
+    run: Path,
+    cache: Path,
+    out: Path,
+    *,
+    num_clips: int = 4,
+    seed: int = 0,
+    split: str = "val",
+    num_observed: int = 1,
+    weights: str = "ema",
+    assignments: Sequence[str] = (),
+) -> Path:
+    """Write made clips (see `made_clips`) of the first `num_clips` clips of a split into `out`; return `out`.
+
+    num_observed: leading latent frames that are given. assignments: sampler settings, "steps=10".
+    A killed generate continues with the same command; more clips may be asked for later. Raises ValueError when `out`
+    holds other clips, or run, cache and dataset do not fit each other.
+    """
+    job = _job(run, Cache.open(cache), seed, num_observed, weights, assignments)
+    if num_clips < 1:
+        raise ValueError(f"--num-clips must be at least 1, got {num_clips}")
+    indices = job.cache.indices(split)
+    chosen = indices[:num_clips]
+    partners = _partners(job.cache, job.settings.controls, indices, chosen)
+    columns, skipped = _columns(num_observed, partners)
+    made = MadeSet(
+        folder=out,
+        settings=_settings(job, cache, split),
+        circumstances={
+            **circumstances(),
+            "device": str(job.device),
+            "command": _command(job, cache, out, num_clips, split, assignments),
+            "run": settings.to_json(job.settings),
+        },
+        columns=columns,
+        skipped=skipped,
+        clips=[_clip_info(job, index, partners) for index in chosen],
+    )
+    made.save()
+    if (run / METRICS_FILE).exists():
+        with write_whole(out / "training.jsonl") as temporary:
+            shutil.copyfile(run / METRICS_FILE, temporary)
+    _make_all(job, made, chosen, partners, Console())
+    return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What every column needs."""
+
+    folder: Path
+    settings: Run
+    cache: Cache
+    codec: Codec
+    sampler: Any
+    seed: int
+    num_observed: int
+    weights: str
+    device: torch.device
+
+    @property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of raw latents, [T,1,1,C]."""
+        header = self.cache.header
+        mean_TC, std_TC = torch.tensor(header.latent_mean_TC), torch.tensor(header.latent_std_TC)
+        return mean_TC[:, None, None].to(self.device), std_TC[:, None, None].to(self.device)
+
+    def decoded(self, target: Tensor) -> Made:
+        """A made target, [V,T,H,W,C] or tokens [V,T,H,W], as pixels."""
+        if not target.is_floating_point():
+            return Made(pixels_VTHWC=self._pixels(target))
+        mean, std = self.statistics
+        return Made(pixels_VTHWC=self._pixels(target * std + mean), latent_VTHWC=target.float().cpu().numpy())
+
+    def encoded(self, pixels_VTHWC: np.ndarray) -> Made:
+        """Given pixels, with the latents that the codec makes of them."""
+        raw = self.codec.encode(torch.from_numpy(pixels_VTHWC)[None].to(self.device))[0]
+        if not raw.is_floating_point():
+            return Made(pixels_VTHWC=pixels_VTHWC)
+        mean, std = self.statistics
+        return Made(pixels_VTHWC=pixels_VTHWC, latent_VTHWC=((raw.float() - mean) / std).cpu().numpy())
+
+    def _pixels(self, raw: Tensor) -> np.ndarray:
+        return self.codec.decode(raw[None])[0].cpu().numpy()
+
+
+def _job(folder: Path, cache: Cache, seed: int, num_observed: int, weights: str, assignments: Sequence[str]) -> _Job:
+    run = load_run(folder)
+    sampler = run.sampler
+    for assignment in assignments:
+        sampler = settings.replace(sampler, assignment)
+    grid = cache.header.grid
+    if not 0 <= num_observed < grid.frames:
+        raise ValueError(f"--num-observed must be in 0..{grid.frames - 1} latent frames, got {num_observed}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    codec = find_base(run.base, run.codec_path, run.text_encoder_path).codec()
+    return _Job(
+        folder=folder,
+        settings=run,
+        cache=cache,
+        codec=codec.to(device) if isinstance(codec, torch.nn.Module) else codec,
+        sampler=sampler,
+        seed=seed,
+        num_observed=num_observed,
+        weights=weights,
+        device=device,
+    )
+
+
+def _command(job: _Job, cache: Path, out: Path, num_clips: int, split: str, assignments: Sequence[str]) -> str:
+    """The command line that makes the same clips again."""
+    words = ["worldtune generate", str(job.folder), f"--data {cache} --out {out}"]
+    words += [f"--num-clips {num_clips} --seed {job.seed} --split {split} --num-observed {job.num_observed}"]
+    words += [f"--weights {job.weights}", *(f"--set {assignment}" for assignment in assignments)]
+    return " ".join(words)
+
+
+def _settings(job: _Job, cache: Path, split: str) -> dict[str, Any]:
+    """What decides the pixels, as plain JSON values."""
+    path = job.folder / "weights" / f"{job.weights}.safetensors"
+    if not path.exists():
+        raise ValueError(f"{path}: no such file; the run is not finished, start the same `worldtune train` again")
+    header = job.cache.header
+    return {
+        "task": job.settings.task,
+        "controls": list(job.settings.controls),
+        "base": job.settings.base,
+        "weights": job.weights,
+        "weights_hash": file_hash(path),
+        "training_steps": job.settings.loop.steps,
+        "training_seed": job.settings.seed,
+        "seed": job.seed,
+        "sampler": settings.to_json(job.sampler),
+        "split": split,
+        "num_observed": job.num_observed,
+        "codec": header.codec,
+        "text_encoder": header.text_encoder,
+        "window": header.window,
+        "clips_hash": file_hash(cache / "index.json"),
+    }
+
+
+def _partners(cache: Cache, controls: Sequence[str], split: Sequence[int], wanted: Sequence[int]) -> dict[int, int]:
+    """For every wanted clip the next one of the split, going round, with another control; empty when there is none."""
+    seen: dict[int, str] = {}
+
+    def control(index: int) -> str:
+        if index not in seen:
+            arrays = {k: v for k, v in cache.tensors(index).items() if k.split("/")[0] in controls}
+            seen[index] = hashlib.sha256(save(arrays)).hexdigest()
+        return seen[index]
+
+    partners = {}
+    for index in wanted:
+        place = split.index(index)
+        following = [*split[place + 1 :], *split[:place]]
+        found = next((other for other in following if control(other) != control(index)), None)
+        if found is None:
+            return {}
+        partners[index] = found
+    return partners
+
+
+def _columns(num_observed: int, partners: dict[int, int]) -> tuple[dict[str, str], dict[str, str]]:
+    """Columns to make with their meanings, and those left out with the reason."""
+    skipped = {}
+    if not partners:
+        skipped["shuffled"] = "every clip of the split has the same control, so there is no other to give"
+    if num_observed == 0:
+        skipped["copy"] = "no frame is given that could be copied"
+    return {name: meaning for name, meaning in MEANINGS.items() if name not in skipped}, skipped
+
+
+def _clip_info(job: _Job, index: int, partners: dict[int, int]) -> ClipInfo:
+    info, grid = job.cache.info(index), job.cache.header.grid
+    foreign = job.cache.info(partners[index]) if partners else None
+    return ClipInfo(
+        id=info["id"],
+        texts=list(info["texts"]),
+        views=list(info["views"]),
+        fps_hz=float(info["fps_hz"]),
+        num_observed_frames=max(0, 1 + (job.num_observed - 1) * grid.frames_per_latent),
+        num_observed_latents=job.num_observed,
+        foreign_id=None if foreign is None else foreign["id"],
+        foreign_texts=[] if foreign is None else list(foreign["texts"]),
+    )
+
+
+def _make_all(job: _Job, made: MadeSet, indices: Sequence[int], partners: dict[int, int], console: Console) -> None:
+    """Column after column, so that only one model is in memory."""
+    todo = {
+        column: [index for index in indices if not made.has(job.cache.info(index)["id"], column)]
+        for column in made.columns
+    }
+    makers: dict[str, Callable[[list[int]], Iterator[Made]]] = {
+        REAL: lambda chosen: _given(job, chosen, lambda real: real),
+        "copy": lambda chosen: _given(job, chosen, lambda real: _copied(real, made.clips[0].num_observed_frames)),
+        "codec": lambda chosen: _round_trips(job, chosen),
+        "post-trained": lambda chosen: _sampled(job, load_world(job.folder, job.cache, job.weights), chosen, chosen),
+        "base": lambda chosen: _sampled(job, base_world(job.folder, job.cache), chosen, chosen),
+        "shuffled": lambda chosen: _sampled(
+            job, load_world(job.folder, job.cache, job.weights), chosen, [partners[index] for index in chosen]
+        ),
+    }
+    with Counter("generating", sum(map(len, todo.values())), console) as counter:
+        for column, chosen in todo.items():
+            if not chosen:
+                continue
+            for index, result in zip(chosen, makers[column](chosen), strict=True):
+                _write(made, job.cache.info(index), column, result)
+                counter.add(1)
+
+
+def _write(made: MadeSet, info: dict[str, Any], column: str, result: Made) -> None:
+    """The mp4 first: a clip counts as made when its exact pixels are there."""
+    path = made.path(info["id"], column)
+    write_video(path.with_suffix(".mp4"), tiled(result.pixels_VTHWC), float(info["fps_hz"]), crf=VIDEO_CRF)
+    made.add(info["id"], column, result)
+
+
+def _given(job: _Job, chosen: list[int], change: Callable[[np.ndarray], np.ndarray]) -> Iterator[Made]:
+    """Pixels that come from the dataset."""
+    header = job.cache.header
+    dataset, window = Dataset.open(Path(header.dataset)), Window(**header.window)
+    if dataset.identity != header.dataset_identity:
+        raise ValueError(f"{header.dataset}: the dataset has changed since `worldtune prepare` made {job.cache.folder}")
+    for index in chosen:
+        info = job.cache.info(index)
+        clip = dataset.read_clip(info["episode"], info["start"], window)
+        yield job.encoded(change(clip.video_VTHWC))
+
+
+def _copied(real_VTHWC: np.ndarray, num_observed: int) -> np.ndarray:
+    """The clip with its last observed frame held to the end."""
+    held = real_VTHWC.copy()
+    held[:, num_observed:] = real_VTHWC[:, num_observed - 1 : num_observed]
+    return held
+
+
+def _round_trips(job: _Job, chosen: list[int]) -> Iterator[Made]:
+    """The cached latents decoded, and encoded again."""
+    clips = Clips(job.cache, ())
+    for index in chosen:
+        decoded = job.decoded(clips.batch([index]).target[0].to(job.device))
+        yield job.encoded(decoded.pixels_VTHWC)
+
+
+def _sampled(job: _Job, world: WorldModel, chosen: list[int], controlled_by: list[int]) -> Iterator[Made]:
+    """What a model makes of clips, each under the control of the clip beside it in `controlled_by`."""
+    world = world.to(job.device)
+    clips = Clips(job.cache, ("text", *job.settings.controls))
+    precision = resolved_precision(job.settings.loop.precision, job.device)
+    for start in range(0, len(chosen), BATCH_SIZE):
+        part = slice(start, start + BATCH_SIZE)
+        batch = clips.batch(chosen[part])
+        batch.controls = clips.batch(controlled_by[part]).controls
+        batch.num_observed_B = torch.full((batch.size,), job.num_observed)
+        generators = [generator(job.seed, 0, f"generate/{clip_id}") for clip_id in batch.clip_ids]
+        with autocast(precision, job.device):
+            targets = world.sample(batch.to(job.device), generators, job.sampler)
+        yield from map(job.decoded, targets)
