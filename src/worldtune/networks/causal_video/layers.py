@@ -99,12 +99,16 @@ class Downsample(nn.Module):
         if self.step.spatial:
             # The zero row and column on the far side are the third tap of the last stride.
             padded = F.pad(x, (0, 1, 0, 1))
-            x = self.conv1(padded) + F.avg_pool3d(x, (1, 2, 2))
+            x = self.conv1(padded) + _mean_of_pairs(_mean_of_pairs(x, 3), 4)
         if self.step.temporal:
             if starts_clip(past):
                 x = torch.cat([x[:, :, :1], x], 2)
-            x = self.conv2(x, past) + F.avg_pool3d(x, (2, 1, 1))
+            x = self.conv2(x, past) + _mean_of_pairs(x, 2)
         return self.conv3(x) if self.step.spatial or self.step.temporal else x
+
+
+def _mean_of_pairs(x: Tensor, axis: int) -> Tensor:
+    return x.unflatten(axis, (-1, 2)).mean(axis + 1)
 
 
 class Upsample(nn.Module):
