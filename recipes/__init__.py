@@ -1,0 +1,1 @@
+"""Verified runs and what is generated from their results. Nothing imports this."""

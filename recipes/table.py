@@ -1,0 +1,59 @@
+"""The README's table of twelve cells, generated from committed results: `python -m recipes.table [--check]`.
+
+A cell is `results/<task>-<family>.json`, the report.json of `worldtune evaluate` on three seeds; without one the cell
+says "not yet".
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from worldtune.tasks import TASKS
+
+ROOT = Path(__file__).parents[1]
+FAMILIES = ("diffusion", "autoregressive")
+BEGIN, END = "<!-- table: python -m recipes.table -->", "<!-- end of table -->"
+
+
+def cell(task: str, family: str) -> str:
+    """What one cell shows: the gain over the base with its interval, between floor and ceiling."""
+    path = ROOT / "results" / f"{task}-{family}.json"
+    if not path.exists():
+        return "not yet"
+    report: dict[str, Any] = json.loads(path.read_text())
+    gain = next(row["values"]["psnr_db"] for row in report["differences"] if row["right"] == "base")
+    place = {name: values["psnr_db"]["value"] for name, values in report["values"].items()}
+    scale = f"floor {place['copy']:.1f}, base {place['base']:.1f}, ceiling {place['codec']:.1f}"
+    bounds = f"[{gain['low']:+.2f}, {gain['high']:+.2f}]"
+    link = f"[{gain['value']:+.2f} dB](results/{path.name})"
+    return f"{link} {bounds} to **{place['post-trained']:.1f} dB** ({scale}; {report['num_seeds']} seeds)"
+
+
+def table() -> str:
+    """Markdown between the two marks."""
+    rows = ["| task | what post-training adds | diffusion | autoregressive |", "|---|---|---|---|"]
+    for name, task in TASKS.items():
+        cells = " | ".join(cell(name, family) for family in FAMILIES)
+        rows.append(f"| {name} | {task.summary} | {cells} |")
+    return "\n".join([BEGIN, *rows, END])
+
+
+def main() -> None:
+    """Rewrite the README's table, or with --check exit 1 when it is out of date."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    path = ROOT / "README.md"
+    text = path.read_text()
+    start, stop = text.index(BEGIN), text.index(END) + len(END)
+    if text[start:stop] == table():
+        return
+    if args.check:
+        sys.exit("README.md: the table is out of date; run `python -m recipes.table`")
+    path.write_text(text[:start] + table() + text[stop:])
+
+
+if __name__ == "__main__":
+    main()
