@@ -89,9 +89,7 @@ def _video_fault(
     last_s = found.start_s + found.duration_s - 1 / found.fps_hz
     wanted_s = span.from_s + (episode.length - 1) / dataset.fps_hz
     if wanted_s > last_s + 0.5 / dataset.fps_hz:
-        return (
-            f"too short: the last frame of the episode is at {wanted_s:.3f} s, the last in the file at {last_s:.3f} s"
-        )
+        return f"too short: the episode ends at {wanted_s:.3f} s, the last frame of the file is at {last_s:.3f} s"
     if abs(found.fps_hz / dataset.fps_hz - 1) > 0.01:
         return f"has {found.fps_hz:g} frames per second, {INFO} says {dataset.fps_hz:g}"
     return None

@@ -66,7 +66,7 @@ class VideoFiles:
             got = f"{video_THWC.dtype} {list(video_THWC.shape)}"
             raise ValueError(f"{name}: video of {self.view} must be uint8 [T,H,W,3] with T >= 1, got {got}")
         self._require_size(video_THWC.shape[1], video_THWC.shape[2], name)
-        if self._writer is None or self._writer.path.stat().st_size > schema.VIDEO_FILE_MB * 2**20:
+        if self._writer is None or self._writer.num_bytes > schema.VIDEO_FILE_MB * 2**20:
             self.close()
             self._pixel_format = self.encoding["pixel_format"]
             height_px, width_px = video_THWC.shape[1:3]

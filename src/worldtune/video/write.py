@@ -5,6 +5,7 @@ Shape legend: T frames, H W rows and columns, C channels (RGB).
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -43,7 +44,8 @@ class VideoWriter:
             raise ValueError(f"{path}: yuv420p needs even sizes, got {height_px}x{width_px}; resize or use yuv444p")
         if fps_hz <= 0:
             raise ValueError(f"{path}: fps_hz must be positive, got {fps_hz}")
-        self.path, self.fps_hz, self.num_frames = path, fps_hz, 0
+        self.path, self.fps_hz = path, fps_hz
+        self.num_frames = self.num_bytes = 0
         self.height_px, self.width_px = height_px, width_px
         self._container = av.open(str(path), "w", format="mp4")
         options = {"crf": str(crf), "preset": "veryfast", "g": str(keyframe_interval)}
@@ -65,14 +67,19 @@ class VideoWriter:
             frame.pts, frame.time_base = self.num_frames, self._tick_s
             if position == 0:
                 frame.pict_type = av.video.frame.PictureType.I
-            self._container.mux(self._stream.encode(frame))
+            self._mux(frame)
             self.num_frames += 1
         return start_s
 
     def close(self) -> None:
         """Flush the encoder and finish the file."""
-        self._container.mux(self._stream.encode(None))
+        self._mux(None)
         self._container.close()
+
+    def _mux(self, frame: Any) -> None:
+        packets = self._stream.encode(frame)
+        self.num_bytes += sum(packet.size for packet in packets)
+        self._container.mux(packets)
 
 
 def write_video(
