@@ -42,7 +42,7 @@ def verify(folder: Path) -> list[Result]:
 def _run(path: Path) -> Result:
     check = _room_of(path)
     if check is None:
-        return Result(name=path.stem, max_error=None, limit=None, note="not supported: no such family yet")
+        return Result(name=path.stem, max_error=None, limit=None, note="not supported: no room here runs it yet")
     try:
         max_error, limit = check(path)
     except KeyError as error:
@@ -59,7 +59,10 @@ def _room_of(path: Path) -> Check | None:
         raise ValueError(f"{path}: damaged or cut short ({error})") from None
     if "config" not in metadata:
         raise ValueError(f"{path}: not a reference case, its metadata has no config")
-    config = json.loads(metadata["config"])
+    try:
+        config = json.loads(metadata["config"])
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: config in its metadata is not valid JSON ({error})") from None
     if "model_channels" in config:
         return check_dit_case
     if "z_channels" in config and "levels" not in config:

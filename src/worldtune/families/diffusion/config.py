@@ -1,7 +1,13 @@
 """Shape of the network: everything that tells one model of the line from another."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
 
+from worldtune.contract.errors import suggest
+
+Described = TypeVar("Described")
 POSITIONS = ("none", "learnable", "sincos")
 
 
@@ -57,6 +63,17 @@ class NetworkConfig:
     """Input channels of the trajectory."""
 
     def __post_init__(self) -> None:
+        for name in (
+            "width",
+            "num_blocks",
+            "num_heads",
+            "latent_channels",
+            "patch_spatial",
+            "mlp_ratio",
+            "base_fps_hz",
+        ):
+            if not vars(self)[name] > 0:
+                raise ValueError(f"{name} must be positive, got {vars(self)[name]}")
         if self.width % self.num_heads or self.head_dim % 2:
             raise ValueError(
                 f"width {self.width} must split into {self.num_heads} heads of even dimension, got {self.head_dim}"
@@ -87,3 +104,21 @@ class NetworkConfig:
         """Channels that the patch embedding sees, without those of a dense control."""
         masks = int(self.condition_mask) + int(self.padding_mask)
         return self.latent_channels + masks + self.view_channels + self.trajectory_channels
+
+
+def from_json(owner: type[Described], values: Mapping[str, Any], source: Path) -> Described:
+    """A dataclass of plain fields from a file's values. ValueError naming the file, the key, and what is wrong with it.
+
+    Keys that are left out take their default.
+    """
+    known = {field.name: field.type for field in fields(owner)}  # type: ignore[arg-type]
+    for key, value in values.items():
+        if key not in known:
+            raise ValueError(f"{source}: unknown key {key!r}: {suggest(key, known)}")
+        wanted = (int, float) if known[key] is float else (known[key],)
+        if type(value) not in wanted:
+            raise ValueError(f"{source}: {key} must be of type {wanted[-1].__name__}, got {value!r}")  # type: ignore
+    try:
+        return owner(**values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{source}: {error}") from None

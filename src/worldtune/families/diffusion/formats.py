@@ -9,7 +9,7 @@ Shape legend: D width, C input channels of the patch embedding, P cells of a pat
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from worldtune.contract.condition import Widths
-from worldtune.contract.errors import suggest
 from worldtune.contract.files import read_json
-from worldtune.families.diffusion.config import NetworkConfig
+from worldtune.families.diffusion.config import NetworkConfig, from_json
 from worldtune.families.diffusion.infer import config_from_diffusers, config_from_shapes
 from worldtune.families.diffusion.naming import PATCH_EMBED, ROPE_SEQUENCE, ours_from_diffusers, ours_from_nvidia
 
@@ -147,15 +146,10 @@ def read_description(path: Path) -> tuple[NetworkConfig, Widths]:
     value = read_json(path)
     if not isinstance(value, dict) or value.get("kind") != KIND:
         raise ValueError(f"{path}: not the description of a diffusion network (wanted kind {KIND!r})")
-    for part, owner in (("network", NetworkConfig), ("widths", Widths)):
-        known = {field.name for field in fields(owner)}
-        unknown = sorted(set(value.get(part, {})) - known)
-        if unknown:
-            raise ValueError(f"{path}: {part} has an unknown key {unknown[0]!r}: {suggest(unknown[0], known)}")
-    try:
-        return NetworkConfig(**value["network"]), Widths(**value["widths"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from None
+    for part in ("network", "widths"):
+        if not isinstance(value.get(part), dict):
+            raise ValueError(f"{path}: {part} is missing")
+    return from_json(NetworkConfig, value["network"], path), from_json(Widths, value["widths"], path)
 
 
 def safetensors_items(path: Path) -> Iterator[tuple[str, Tensor]]:
@@ -179,7 +173,9 @@ def load_pickle(path: Path) -> dict[str, Any]:
             f"{path}: refused, because it holds more than tensors (opening it could run code) or is damaged"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise ValueError(f"{path}: damaged or cut short ({str(error).splitlines()[0]})") from None
+        raise ValueError(
+            f"{path}: damaged or cut short ({(str(error) or type(error).__name__).splitlines()[0]})"
+        ) from None
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise ValueError(f"{path}: holds a {type(value).__name__}, wanted a dictionary of tensors")
     return value

@@ -6,7 +6,7 @@ from typing import Any
 
 from worldtune.contract.condition import Widths
 from worldtune.contract.files import read_json
-from worldtune.families.diffusion.config import NetworkConfig
+from worldtune.families.diffusion.config import NetworkConfig, from_json
 from worldtune.families.diffusion.presets import PRESETS
 
 _PATCH = 2
@@ -91,33 +91,33 @@ def config_from_diffusers(path: Path) -> tuple[NetworkConfig, Widths]:
         frames, height, width = value["max_size"]
         ratio_t, ratio_h, ratio_w = value["rope_scale"]
         patch_t, patch, patch_w = value["patch_size"]
-        if patch_t != 1 or patch != patch_w:
-            raise ValueError(f"patch_size must be [1, p, p], got {value['patch_size']}")
         surplus = value["in_channels"] - value["out_channels"]
-        config = NetworkConfig(
-            width=value["num_attention_heads"] * value["attention_head_dim"],
-            num_blocks=value["num_layers"],
-            num_heads=value["num_attention_heads"],
-            latent_channels=value["out_channels"],
-            mlp_ratio=value["mlp_ratio"],
-            text_channels=value["text_embed_dim"],
-            adaln_rank=value["adaln_lora_dim"],
-            patch_spatial=patch,
-            max_height=height,
-            max_width=width,
-            max_frames=frames,
-            rope_ratio_h=ratio_h,
-            rope_ratio_w=ratio_w,
-            rope_ratio_t=ratio_t,
-            positions="learnable" if value["extra_pos_embed_type"] == "learnable" else "none",
-            condition_mask=surplus > 0,
-            padding_mask=value["concat_padding_mask"],
-        )
+        settings = {
+            "width": value["num_attention_heads"] * value["attention_head_dim"],
+            "num_blocks": value["num_layers"],
+            "num_heads": value["num_attention_heads"],
+            "latent_channels": value["out_channels"],
+            "mlp_ratio": value["mlp_ratio"],
+            "text_channels": value["text_embed_dim"],
+            "adaln_rank": value["adaln_lora_dim"],
+            "patch_spatial": patch,
+            "max_height": height,
+            "max_width": width,
+            "max_frames": frames,
+            "rope_ratio_h": ratio_h,
+            "rope_ratio_w": ratio_w,
+            "rope_ratio_t": ratio_t,
+            "positions": value["extra_pos_embed_type"] or "none",
+            "condition_mask": surplus > 0,
+            "padding_mask": value["concat_padding_mask"],
+        }
     except KeyError as error:
         raise ValueError(f"{path}: {error.args[0]} is missing") from None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
-    return config, Widths(dense=max(surplus - 1, 0))
+    if patch_t != 1 or patch != patch_w:
+        raise ValueError(f"{path}: patch_size must be [1, p, p], got {value['patch_size']}")
+    return from_json(NetworkConfig, settings, path), Widths(dense=max(surplus - 1, 0))
 
 
 def diffusers_config(config: NetworkConfig, dense_channels: int) -> dict[str, Any]:

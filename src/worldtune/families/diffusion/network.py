@@ -7,6 +7,7 @@ frame), H W latent grid, S tokens of one frame, C channels, L text rows, D width
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -42,12 +43,14 @@ def unpatchify(x_BFSK: Tensor, patch: int, shape: torch.Size) -> Tensor:
     return split.transpose(3, 4).reshape(batch, views, frames, height, width, -1)
 
 
-def check_given(name: str, tensor: Tensor | None, wanted: int) -> None:
-    """ValueError unless the input is there exactly when the network was built for it, and of that width."""
-    if tensor is not None and not wanted:
+def check_given(name: str, tensor: Tensor | None, shape: Sequence[int] | None) -> None:
+    """ValueError unless the input is there exactly when the network was built for it (has a shape), in that shape."""
+    if shape is None and tensor is not None:
         raise ValueError(f"the network was not built for a {name}")
-    if tensor is None and wanted:
+    if shape is not None and tensor is None:
         raise ValueError(f"the network was built for a {name} and got none")
+    if shape is not None and tensor is not None and tensor.shape != tuple(shape):
+        raise ValueError(f"the {name} must be {list(shape)}, got {list(tensor.shape)}")
 
 
 def padding_plane(x_BVTHWC: Tensor, padding_mask_BHW: Tensor | None) -> Tensor:
@@ -165,15 +168,13 @@ class GeneralDIT(nn.Module):
         ValueError for an input that the network was not built for, for a missing one, and for a grid larger than the
         configured one.
         """
-        given = {
-            "condition mask": (condition_mask_BVTHW, self.config.condition_mask),
-            "frame carrier": (frame_BVTD, self.widths.frame),
-            "dense carrier": (dense_BVTHWC, self.widths.dense),
-            "trajectory": (trajectory_BK, self.config.trajectory_numbers),
-        }
-        for name, (tensor, wanted) in given.items():
-            check_given(name, tensor, wanted)
         self._check_shapes(x_BVTHWC, c_noise_BT, text_BVLD, fps_hz_B, frame_repeat_BV)
+        config, grid = self.config, x_BVTHWC.shape[:5]
+        check_given("condition mask", condition_mask_BVTHW, grid if config.condition_mask else None)
+        check_given("frame carrier", frame_BVTD, (*grid[:3], self.widths.frame) if self.widths.frame else None)
+        check_given("dense carrier", dense_BVTHWC, (*grid, self.widths.dense) if self.widths.dense else None)
+        trajectory = (grid[0], config.trajectory_numbers) if config.trajectory_numbers else None
+        check_given("trajectory", trajectory_BK, trajectory)
         x_BFSD = self._embed(
             x_BVTHWC, condition_mask_BVTHW, padding_mask_BHW, frame_repeat_BV, trajectory_BK, dense_BVTHWC
         )
@@ -183,7 +184,7 @@ class GeneralDIT(nn.Module):
         for block in self.blocks:
             x_BFSD = block(x_BFSD, position_BFSD, embedding_BGD, lora_BGK, text_BVLD, rotary)
         out_BFSK = self.final(x_BFSD, embedding_BGD, lora_BGK)
-        return unpatchify(out_BFSK, self.config.patch_spatial, x_BVTHWC.shape)
+        return unpatchify(out_BFSK, config.patch_spatial, x_BVTHWC.shape)
 
     def _check_shapes(
         self,
@@ -244,7 +245,7 @@ class GeneralDIT(nn.Module):
         if self.trajectory_channels is not None:
             planes.append(self.trajectory_channels(x_BVTHWC, trajectory_BK))
         x_BFSD = self.patch_embed(patchify(torch.cat(planes, dim=-1), patch))
-        if self.dense_injection is not None:
+        if self.dense_injection is not None and dense_BVTHWC is not None:
             x_BFSD = x_BFSD + self.dense_injection(patchify(dense_BVTHWC.to(dtype), patch))
         return x_BFSD
 
@@ -253,7 +254,7 @@ class GeneralDIT(nn.Module):
         level_BG = c_noise_BT[:, None] if c_noise_BT.ndim == 1 else c_noise_BT.flatten(1)
         embedding_BGD = sinusoid(level_BG, self.config.width).to(dtype)
         lora_BGK = self.timestep(embedding_BGD)
-        if self.frame_injection is not None:
+        if self.frame_injection is not None and frame_BVTD is not None:
             embedding_BFD, lora_BFK = self.frame_injection(frame_BVTD.flatten(1, 2).to(dtype))
             embedding_BGD, lora_BGK = embedding_BGD + embedding_BFD, lora_BGK + lora_BFK
         return F.silu(self.timestep_norm(embedding_BGD)), lora_BGK

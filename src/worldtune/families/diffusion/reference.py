@@ -64,8 +64,8 @@ def config_from_nvidia(value: dict[str, Any], tensors: dict[str, Tensor]) -> Net
     )
 
 
-def load_case(path: Path) -> tuple[GeneralDIT, dict[str, Tensor]]:
-    """The network of a case with its weights, and the case's inputs and output under NVIDIA's names."""
+def load_case(path: Path) -> tuple[GeneralDIT, dict[str, Tensor], int]:
+    """The network of a case with its weights, its inputs and output under NVIDIA's names, and the number of views."""
     value, tensors = read_case(path)
     weights = {
         key.removeprefix("state_dict."): tensor for key, tensor in tensors.items() if key.startswith("state_dict.")
@@ -73,12 +73,12 @@ def load_case(path: Path) -> tuple[GeneralDIT, dict[str, Tensor]]:
     network = GeneralDIT(config_from_nvidia(value, weights), Widths())
     renamed = {ours_from_nvidia(key): tensor for key, tensor in weights.items() if key != ROPE_SEQUENCE}
     network.load_state_dict({str(key).removeprefix("net."): tensor for key, tensor in renamed.items()})
-    return network.eval(), {key: tensor for key, tensor in tensors.items() if not key.startswith("state_dict.")}
+    others = {key: tensor for key, tensor in tensors.items() if not key.startswith("state_dict.")}
+    return network.eval(), others, value.get("n_views", 1)
 
 
-def run_case(network: GeneralDIT, case: dict[str, Tensor]) -> Tensor:
+def run_case(network: GeneralDIT, case: dict[str, Tensor], views: int) -> Tensor:
     """The network's output in NVIDIA's layout, [B, C, V T, H, W]."""
-    views = network.config.num_views or 1
     mask = case.get("in.condition_video_input_mask")
     padding = case.get("in.padding_mask")
     with torch.no_grad():
@@ -97,7 +97,7 @@ def run_case(network: GeneralDIT, case: dict[str, Tensor]) -> Tensor:
 
 def check_dit_case(path: Path) -> tuple[float, float]:
     """(largest error relative to the output's largest value, limit) of one reference case."""
-    network, case = load_case(path)
+    network, case, views = load_case(path)
     wanted = case["out"]
-    error = (run_case(network, case) - wanted).abs().max() / wanted.abs().max()
+    error = (run_case(network, case, views) - wanted).abs().max() / wanted.abs().max()
     return error.item(), LIMIT
