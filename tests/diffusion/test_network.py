@@ -152,6 +152,7 @@ def test_too_many_views_are_named() -> None:
     ("change", "message"),
     [
         ({"num_heads": 5}, "must split into 5 heads"),
+        ({"adaln_rank": 0}, "adaln_rank must be positive, got 0"),
         ({"positions": "sine"}, "positions must be one of"),
         ({"max_height": 15}, "15x20 must divide"),
         ({"num_views": 2}, "num_views 2 and view_channels 0"),

@@ -197,7 +197,7 @@ def test_a_pickle_with_code_is_refused(nvidia_file: Path, writer: str, capsys: p
     if writer == "torch":
         torch.save({"net.x": Attack()}, nvidia_file)
     else:
-        nvidia_file.write_bytes(pickle.dumps({"net.x": Attack()}))
+        nvidia_file.write_bytes(pickle.dumps({"net.x": Attack()}, protocol=2))
     with pytest.raises(ValueError, match=r"model.pt: refused, because it holds more than tensors"):
         load_base(nvidia_file, Widths())
     assert "code was run" not in capsys.readouterr().out

@@ -63,17 +63,15 @@ class NetworkConfig:
     """Input channels of the trajectory."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "width",
-            "num_blocks",
-            "num_heads",
-            "latent_channels",
-            "patch_spatial",
-            "mlp_ratio",
-            "base_fps_hz",
-        ):
-            if not vars(self)[name] > 0:
-                raise ValueError(f"{name} must be positive, got {vars(self)[name]}")
+        may_be_zero = {"num_views", "view_channels", "trajectory_numbers", "trajectory_channels"}
+        for name, value in vars(self).items():
+            if (
+                isinstance(value, int | float)
+                and not isinstance(value, bool)
+                and name not in may_be_zero
+                and value <= 0
+            ):
+                raise ValueError(f"{name} must be positive, got {value}")
         if self.width % self.num_heads or self.head_dim % 2:
             raise ValueError(
                 f"width {self.width} must split into {self.num_heads} heads of even dimension, got {self.head_dim}"
