@@ -6,7 +6,6 @@ raw.safetensors and ema.safetensors: the whole model, adapters merged.
 
 import fcntl
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +15,12 @@ from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from worldtune import __version__, settings
+from worldtune import settings
 from worldtune.contract.cache import Cache
 from worldtune.contract.files import file_hash, read_json, write_whole
 from worldtune.contract.nouns import Batch
 from worldtune.run import Run, difference, load_run, save_run
+from worldtune.stages.provenance import circumstances
 from worldtune.stages.train_plan import Plan, prepare_model, require_base_loss
 from worldtune.stages.world import WorldModel
 from worldtune.training import checkpoint, loop
@@ -61,12 +61,15 @@ def train(run: Run, out: Path, *, dry_run: bool = False) -> Path:
 @contextmanager
 def _deterministic(where: Processes) -> Iterator[None]:
     """On the CPU a run repeats itself bit for bit; on GPUs that would cost too much speed."""
-    before = torch.are_deterministic_algorithms_enabled()
+    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(where.device.type == "cpu")
+    # Filling fresh memory with NaN finds bugs, not differences, and costs time at every allocation.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before[0])
+        torch.utils.deterministic.fill_uninitialized_memory = before[1]
 
 
 @contextmanager
@@ -91,7 +94,7 @@ def _claimed(run: Run, out: Path, cache: Cache, where: Processes) -> Iterator[No
 
 def _agree(run: Run, out: Path, cache: Cache) -> None:
     """Write run.json, or compare with the one there."""
-    made = {"worldtune": __version__, "torch": torch.__version__, "commit": _commit(), "cache": _cache_identity(cache)}
+    made = {**circumstances(), "cache": _cache_identity(cache)}
     if (out / "run.json").exists():
         old = load_run(out)
         changed = difference(old, run)
@@ -118,14 +121,6 @@ def _require_extension(old: Run, new: Run, out: Path) -> None:
             f"{out}: loop.steps cannot grow from {before} to {after}, since the {old.optim.schedule} schedule was "
             "planned to end there; only optim.schedule=constant can be extended"
         )
-
-
-def _commit() -> str:
-    """Commit of the source, when it is a checkout."""
-    result = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return result.stdout.strip() if result.returncode == 0 else "unknown"
 
 
 def _cache_identity(cache: Cache) -> str:
