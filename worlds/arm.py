@@ -1,12 +1,11 @@
 """A four-joint arm with a two-finger gripper that points down; only the fingers touch objects."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from worlds.cameras import pose, rotation_from_euler, rotation_z
-from worlds.scene import BOX, CAPSULE, CYLINDER, Scene, Stage
+from worlds.scene import BOX, CAPSULE, CYLINDER, Scene, Stage, Vector
 
 SHOULDER_M = 0.26
 UPPER_M = 0.40
@@ -18,9 +17,9 @@ WRIST_ABOVE_TIP_M = 0.17
 class ArmColours:
     """RGB of the arm's parts."""
 
-    link: Sequence[float]
-    joint: Sequence[float]
-    finger: Sequence[float] = (0.15, 0.15, 0.16)
+    link: Vector
+    joint: Vector
+    finger: Vector = (0.15, 0.15, 0.16)
 
 
 class Arm:

@@ -25,7 +25,8 @@ class Settings:
             raise ValueError(f"look must be base or heldout, got {self.look!r}")
         if self.num_frames < 2 or self.size_px < 8 or self.fps_hz <= 0:
             raise ValueError(
-                f"need num_frames >= 2, size_px >= 8 and fps_hz > 0, got {self.num_frames}, {self.size_px}, {self.fps_hz}"
+                f"wanted num_frames >= 2, size_px >= 8 and fps_hz > 0, "
+                f"got {self.num_frames}, {self.size_px}, {self.fps_hz}"
             )
 
 

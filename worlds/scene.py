@@ -12,6 +12,7 @@ import numpy as np
 from worlds import textures
 from worlds.cameras import rotation_z
 
+Vector = Sequence[float] | np.ndarray
 SUPERSAMPLING = 3
 """Frames are rendered this many times larger and averaged down."""
 SHADOW_MAP_PX = 512
@@ -41,7 +42,7 @@ def quaternion(rotation: np.ndarray) -> np.ndarray:
 class Scene:
     """Collects parts; `Stage(scene)` compiles and renders them. Metres, z up."""
 
-    def __init__(self, *, extent_m: float, centre: Sequence[float], near_m: float = 0.02, far_m: float = 60.0) -> None:
+    def __init__(self, *, extent_m: float, centre: Vector, near_m: float = 0.02, far_m: float = 60.0) -> None:
         self.spec = mujoco.MjSpec()
         self.world = self.spec.worldbody
         self.images: dict[str, np.ndarray] = {}
@@ -51,7 +52,7 @@ class Scene:
         quality.shadowsize, quality.offsamples = SHADOW_MAP_PX, 0
         quality.numslices, quality.numstacks, quality.numquads = 16, 10, 3
 
-    def light(self, direction: Sequence[float], colour: Sequence[float], ambient: Sequence[float]) -> None:
+    def light(self, direction: Vector, colour: Vector, ambient: Vector) -> None:
         """A sun with shadows, and light from everywhere."""
         self._ambient(ambient)
         away = np.asarray(direction, float) / np.linalg.norm(direction)
@@ -60,7 +61,7 @@ class Scene:
             dir=away, diffuse=list(colour), specular=[0.25] * 3, ambient=[0.0] * 3, castshadow=True,
         )  # fmt: skip
 
-    def lamp(self, position: Sequence[float], colour: Sequence[float], ambient: Sequence[float]) -> None:
+    def lamp(self, position: Vector, colour: Vector, ambient: Vector) -> None:
         """A ceiling lamp that shines downwards in all directions with shadows, and light from everywhere."""
         self._ambient(ambient)
         self.world.add_light(
@@ -68,11 +69,11 @@ class Scene:
             diffuse=list(colour), specular=[0.2] * 3, ambient=[0.0] * 3, castshadow=True,
         )  # fmt: skip
 
-    def _ambient(self, ambient: Sequence[float]) -> None:
+    def _ambient(self, ambient: Vector) -> None:
         head = self.spec.visual.headlight
         head.ambient, head.diffuse, head.specular = list(ambient), [0.12] * 3, [0.0] * 3
 
-    def sky(self, horizon: Sequence[float], zenith: Sequence[float]) -> None:
+    def sky(self, horizon: Vector, zenith: Vector) -> None:
         """A sky that blends from the horizon upwards."""
         self.spec.add_texture(
             name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
@@ -83,7 +84,7 @@ class Scene:
         self,
         image: np.ndarray | Sequence[np.ndarray] | None = None,
         *,
-        rgba: Sequence[float] = (1, 1, 1, 1),
+        rgba: Vector = (1, 1, 1, 1),
         repeat: tuple[float, float] | None = None,
         specular: float = 0.1,
         emission: float = 0.0,
@@ -113,15 +114,15 @@ class Scene:
     def part(
         self,
         kind: Any,
-        size: Sequence[float],
-        position: Sequence[float],
+        size: Vector,
+        position: Vector,
         material: str,
         *,
         yaw_rad: float = 0.0,
         rotation: np.ndarray | None = None,
         body: Any = None,
         collides: tuple[int, int] = (0, 0),
-        friction: Sequence[float] = (0.8, 0.01, 0.001),
+        friction: Vector = (0.8, 0.01, 0.001),
         mass_kg: float = 0.1,
     ) -> None:
         """Add one shape (half sizes, m) to the world or to `body`."""
@@ -133,7 +134,7 @@ class Scene:
         )  # fmt: skip
 
     def panel(
-        self, centre: Sequence[float], normal: Sequence[float], half: tuple[float, float], material: str,
+        self, centre: Vector, normal: Vector, half: tuple[float, float], material: str,
         thickness_m: float = 0.02,
     ) -> None:  # fmt: skip
         """A thin upright board whose picture faces `normal` (horizontal); half width and half height in m."""
@@ -142,19 +143,22 @@ class Scene:
         axes = np.stack([across, [0, 0, 1.0], front], axis=1)
         self.part(BOX, (half[0], half[1], thickness_m / 2), centre, material, rotation=axes)
 
-    def wall(self, centre: Sequence[float], normal: Sequence[float], half: tuple[float, float], material: str) -> None:
+    def wall(self, centre: Vector, normal: Vector, half: tuple[float, float], material: str) -> None:
         """Like a panel, but one-sided: light passes from behind, so that a sun may shine into a closed room."""
         front = np.asarray(normal, float) / np.linalg.norm(normal)
         axes = np.stack([np.cross([0, 0, 1.0], front), [0, 0, 1.0], front], axis=1)
         self.part(PLANE, (half[0], half[1], 1.0), centre, material, rotation=axes)
 
-    def ceiling(self, centre: Sequence[float], half: tuple[float, float], material: str) -> None:
+    def ceiling(self, centre: Vector, half: tuple[float, float], material: str) -> None:
         """A one-sided horizontal board that faces down."""
         down = np.diag([1.0, -1.0, -1.0])
         self.part(PLANE, (half[0], half[1], 1.0), centre, material, rotation=down)
 
     def strip(self, right: np.ndarray, left: np.ndarray, along: np.ndarray, material: str) -> None:
-        """A textured ribbon, seen from above, between two polylines [N, 3] that run forward: first right, then left; `along` [N] is its texture coordinate."""
+        """A textured ribbon, seen from above, between two polylines [N, 3] that run forward.
+
+        `along` [N] is the texture coordinate of its length; its width is covered once.
+        """
         count = len(left)
         vertices = np.stack([right, left], 1).reshape(-1, 3)
         coordinates = np.stack([np.tile([0.0, 1.0], count), np.repeat(along, 2)], 1)
@@ -177,7 +181,7 @@ class Scene:
         """A body without physics, posed by hand every frame."""
         return self.world.add_body(name=name, mocap=True)
 
-    def free_body(self, name: str, position: Sequence[float], yaw_rad: float) -> Any:
+    def free_body(self, name: str, position: Vector, yaw_rad: float) -> Any:
         """A body that physics moves."""
         body = self.world.add_body(name=name, pos=list(position), quat=quaternion(rotation_z(yaw_rad)))
         body.add_freejoint()

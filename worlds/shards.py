@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +14,10 @@ EPISODES_PER_SHARD = 50
 
 
 def write_shards(episodes: Iterable[Episode], folder: Path) -> int:
-    """Write shard_00000.npz, shard_00050.npz, ... (the index of the first episode): `video` [N, V, T, H, W, 3] and every recorded array with a leading N.
+    """Write shard_00000.npz, shard_00050.npz, ..., named by their first episode; each appears whole or not at all.
 
-    Returns the number of episodes. Every shard appears whole or not at all.
+    A shard holds `video` uint8 [N, V, T, H, W, 3] and every recorded array with a leading N.
+    Returns the number of episodes.
     """
     total, stream = 0, iter(episodes)
     for batch in _batches(stream):
@@ -31,7 +33,7 @@ def _batches(stream: Iterator[Episode]) -> Iterator[list[Episode]]:
         yield batch
 
 
-def stack(batch: list[Episode]) -> dict[str, np.ndarray]:
+def stack(batch: list[Episode]) -> dict[str, Any]:
     """The arrays of one shard."""
     arrays = {
         "video": np.stack([episode.video_VTHWC for episode in batch]),

@@ -23,6 +23,7 @@ COLOURS = {
 }
 SHAPES = ("cube", "cylinder", "ball")
 HALF_M = 0.042
+MAX_THINGS = 4
 SUBSTEPS = 20
 
 
@@ -44,7 +45,7 @@ class Thing:
 def scatter(rng: np.random.Generator) -> list[Thing]:
     """Two to four objects of different colours, well apart, within the arm's reach."""
     things: list[Thing] = []
-    colours = rng.permutation(list(COLOURS))[: rng.integers(2, 5)]
+    colours = rng.permutation(list(COLOURS))[: rng.integers(2, MAX_THINGS + 1)]
     while len(things) < len(colours):
         spot = np.array([rng.uniform(0.34, 0.62), rng.uniform(-0.24, 0.24), HALF_M])
         if all(np.linalg.norm(spot - other.position) > 0.15 for other in things):
@@ -120,7 +121,7 @@ def film(
         states.append(state)
         objects.append([stage.body_pose(thing.name) for thing in things])
     state_T7 = np.array(states)
-    padded = np.full((len(frames), 4, 4, 4), np.nan)
+    padded = np.zeros((len(frames), MAX_THINGS, 4, 4))  # all zero: no such object
     padded[:, : len(things)] = np.array(objects)
     return frames, {
         "observation.state": state_T7.astype(np.float32),

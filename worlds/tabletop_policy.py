@@ -16,7 +16,8 @@ REACH_Y_M = (-0.36, 0.36)
 class Target(Protocol):
     """What the policy needs to know of an object."""
 
-    position: np.ndarray
+    @property
+    def position(self) -> np.ndarray: ...
 
     @property
     def name(self) -> str: ...
@@ -94,7 +95,7 @@ def _start_near(rng: np.random.Generator, above: np.ndarray) -> np.ndarray:
     """A hover within a comfortable distance of the approach."""
     start = _hover(rng)
     step = start[:2] - above[:2]
-    reach = np.linalg.norm(step)
+    reach = float(np.linalg.norm(step))
     start[:2] = above[:2] + step * min(1.0, 0.22 / max(reach, 1e-6))
     return start
 

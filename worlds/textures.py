@@ -10,7 +10,7 @@ import numpy as np
 SIZE_PX = 128
 """Edge length of most textures."""
 
-Colour = Sequence[float]
+Colour = Sequence[float] | np.ndarray
 
 
 def noise(rng: np.random.Generator, cells: int, size: int = SIZE_PX, stretch: int = 1) -> np.ndarray:
@@ -29,8 +29,9 @@ def noise(rng: np.random.Generator, cells: int, size: int = SIZE_PX, stretch: in
 
 def fractal(rng: np.random.Generator, cells: int, size: int = SIZE_PX, octaves: int = 3) -> np.ndarray:
     """Sum of noises of halving strength and doubling frequency, in 0..1."""
-    layers = [noise(rng, cells * 2**k, size) * 0.5**k for k in range(octaves)]
-    return sum(layers) / sum(0.5**k for k in range(octaves))
+    weights = 0.5 ** np.arange(octaves)
+    layers = np.stack([noise(rng, cells * 2**k, size) for k in range(octaves)])
+    return np.tensordot(weights / weights.sum(), layers, 1)
 
 
 def _mix(first: Colour, second: Colour, weight: np.ndarray) -> np.ndarray:
@@ -112,8 +113,8 @@ def speckle(rng: np.random.Generator, first: Colour, second: Colour, cells: int 
     return _mix(first, second, np.clip((fractal(rng, cells, octaves=2) - 0.3) * 2.2, 0, 1))
 
 
-def rug(rng: np.random.Generator, colours: Sequence[Colour]) -> np.ndarray:
-    """Nested frames of the given colours."""
+def rug(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
+    """Nested frames of the given colours [N, 3]."""
     v, u = _axes(SIZE_PX)
     depth = np.minimum(np.minimum(v, 1 - v), np.minimum(u, 1 - u)) * 2
     index = np.minimum((depth * len(colours) * 1.3).astype(int), len(colours) - 1)
