@@ -200,7 +200,7 @@ def test_video_shorter_than_its_episode_is_found(tmp_path: Path) -> None:
     (short / VIDEO).rename(long / VIDEO)
     (fault,) = faults_of(long)
     assert fault.endswith("too short: the episode ends at 1.100 s, the last frame of the file is at 0.800 s")
-    with pytest.raises(ValueError, match="too short: a frame is wanted at 1.000 s, the nearest is at 0.800 s"):
+    with pytest.raises(ValueError, match="too short: a frame is wanted at 0.900 s, the nearest is at 0.800 s"):
         Dataset.open(long).frames(0, "front", range(12))
 
 

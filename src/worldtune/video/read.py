@@ -52,7 +52,7 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
         raise ValueError(f"{path}: cannot be read as a video; it is truncated or not a video file ({reason})") from None
     with container:
         if not container.streams.video:
-            raise ValueError(f"{path}: has no video stream")
+            raise ValueError(f"{path}: has no video stream; it is truncated or not a video file")
         yield container, container.streams.video[0]
 
 

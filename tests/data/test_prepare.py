@@ -1,0 +1,202 @@
+"""The prepare stage: encodes once, continues after a kill or a full disk, refuses what does not belong together."""
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from tests.data.recordings import dataset, episode, snapshot, truncate
+from tests.data.toy_base import toy_base
+from worldtune.contract.cache import Cache, CacheWriter
+from worldtune.dataset import Dataset, Window, write_dataset
+from worldtune.stages.prepare import prepare
+
+VIDEO = "videos/observation.images.front/chunk-000/file-000.mp4"
+
+
+def prepared(tmp_path: Path, folder: Path, **window: Any) -> Cache:
+    base = toy_base(tmp_path / "base")
+    return Cache.open(prepare(folder, tmp_path / "cache", base, controls=("text",), window=window))
+
+
+def test_entries_hold_what_the_codec_and_the_encoder_give(tmp_path: Path) -> None:
+    folder = dataset(tmp_path / "d")
+    cache = prepared(tmp_path, folder)
+    base, read = toy_base(tmp_path / "base"), Dataset.open(folder)
+    assert len(cache) == 2 + 2 + 4
+    assert cache.ids[3] == "d-000001-000004"
+    info = cache.info(3)
+    assert (info["split"], info["fps_hz"], info["episode"], info["start"]) == ("train", 10, 1, 4)
+    assert info["texts"] == ["push the red cube"]
+    clip = read.read_clip(1, 4, Window(num_frames=5, height_px=16, width_px=16))
+    latent = base.codec().encode(torch.from_numpy(clip.video_VTHWC)[None])[0]
+    tensors = cache.tensors(3)
+    assert torch.allclose(tensors["latent"].float(), latent, atol=2e-3)
+    assert tensors["latent"].dtype == torch.float16
+    rows = base.text_encoder().encode(["push the red cube"])[0]
+    assert tensors["text/tokens"].shape == (1, 6, 8)
+    assert torch.allclose(tensors["text/tokens"][0, :4].float(), rows, atol=2e-3)
+    assert tensors["text/tokens"][0, 4:].abs().max() == 0
+    assert cache.header.grid.shape == (1, 2, 2, 2)
+    assert cache.header.controls == {"text": {}}
+    assert len(cache.indices("val")) == 4
+
+
+def test_every_view_has_its_own_text(tmp_path: Path) -> None:
+    recorded = [episode(6, ("front", "rear"), text=("one two three", "one")) for _ in range(2)]
+    cache = prepared(tmp_path, write_dataset(tmp_path / "d", recorded, fps_hz=10))
+    tokens = cache.tensors(0)["text/tokens"]
+    assert tokens.shape == (2, 6, 8)
+    assert tokens[1, 1:].abs().max() == 0
+    assert tokens[0, 2].abs().max() > 0
+    assert cache.tensors(0)["latent"].shape == (2, 2, 2, 2, 4)
+
+
+def test_no_caption_is_no_rows(tmp_path: Path) -> None:
+    cache = prepared(tmp_path, write_dataset(tmp_path / "d", [episode(6, text="")], fps_hz=10))
+    assert cache.tensors(0)["text/tokens"].abs().max() == 0
+
+
+def test_window_overrides(tmp_path: Path) -> None:
+    cache = prepared(tmp_path, dataset(tmp_path / "d", (20,)), num_frames=9, fps_hz=5.0, height_px=24, stride=2)
+    assert cache.header.grid.shape == (1, 3, 3, 2)
+    assert [cache.info(i)["start"] for i in range(len(cache))] == [0]
+    assert cache.info(0)["fps_hz"] == 5
+
+
+def fail_after(monkeypatch: pytest.MonkeyPatch, num_entries: int, error: BaseException) -> None:
+    add, count = CacheWriter.add, iter(range(100))
+
+    def failing(self: CacheWriter, *arguments: Any) -> None:
+        if next(count) == num_entries:
+            raise error
+        add(self, *arguments)
+
+    monkeypatch.setattr(CacheWriter, "add", failing)
+
+
+@pytest.mark.parametrize(
+    ("error", "seen", "words"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            ValueError,
+            "cache: the disk is full; what is encoded stays",
+        ),
+        (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
+    ],
+)
+def test_continues_after_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, seen: type[BaseException], words: str
+) -> None:
+    folder, base = dataset(tmp_path / "d"), toy_base(tmp_path / "base")
+    prepare(folder, tmp_path / "whole", base, controls=("text",), window={})
+    with monkeypatch.context() as patched:
+        fail_after(patched, 3, error)
+        with pytest.raises(seen, match=words):
+            prepare(folder, tmp_path / "cache", base, controls=("text",), window={})
+    before = snapshot(tmp_path / "cache")
+    assert len(before) == 1 + 3
+    with pytest.raises(ValueError, match="prepare has not finished; run the same"):
+        Cache.open(tmp_path / "cache")
+    prepare(folder, tmp_path / "cache", base, controls=("text",), window={})
+    after = snapshot(tmp_path / "cache")
+    assert {name: after[name] for name in before} == before
+    assert after.keys() == snapshot(tmp_path / "whole").keys()
+
+
+def test_disk_full_while_a_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, base = dataset(tmp_path / "d"), toy_base(tmp_path / "base")
+    write_bytes, count = Path.write_bytes, iter(range(100))
+
+    def failing(self: Path, data: bytes) -> int:
+        if next(count) < 2:
+            return write_bytes(self, data)
+        write_bytes(self, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", failing)
+        with pytest.raises(ValueError, match="the disk is full"):
+            prepare(folder, tmp_path / "cache", base, controls=("text",), window={})
+    assert len(list((tmp_path / "cache/entries").iterdir())) == 2
+    assert len(Cache.open(prepare(folder, tmp_path / "cache", base, controls=("text",), window={}))) == 8
+
+
+@pytest.mark.parametrize(
+    ("other", "window", "words"),
+    [
+        ({"codec_seed": 1}, {}, "made with another codec"),
+        ({"text_seed": 1}, {}, "made with another text_encoder"),
+        ({}, {"stride": 2}, "made with another window"),
+        ({}, {"num_frames": 9}, "made with another window, grid"),
+    ],
+)
+def test_refuses_a_cache_made_otherwise(
+    tmp_path: Path, other: dict[str, int], window: dict[str, Any], words: str
+) -> None:
+    folder = dataset(tmp_path / "d")
+    prepared(tmp_path, folder)
+    before = snapshot(tmp_path / "cache")
+    with pytest.raises(ValueError, match=f"cache: holds a cache {words}"):
+        prepare(folder, tmp_path / "cache", toy_base(tmp_path / "base", **other), controls=("text",), window=window)
+    assert snapshot(tmp_path / "cache") == before
+
+
+def test_refuses_a_changed_dataset(tmp_path: Path) -> None:
+    prepared(tmp_path, dataset(tmp_path / "d"))
+    (tmp_path / "d").rename(tmp_path / "old")
+    with pytest.raises(ValueError, match="made with another dataset_identity"):
+        prepared(tmp_path, dataset(tmp_path / "d", (12, 13)))
+
+
+def test_refuses_a_folder_that_is_no_cache(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/thesis.txt").write_text("mine")
+    with pytest.raises(ValueError, match="cache: not empty and not a cache"):
+        prepared(tmp_path, dataset(tmp_path / "d"))
+    assert snapshot(tmp_path / "cache") == {"thesis.txt": b"mine"}
+
+
+def test_faulty_dataset_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    folder = dataset(tmp_path / "d")
+    truncate(folder / VIDEO)
+    with pytest.raises(
+        ValueError, match=r"file-000\.mp4: episode 0: .*it is truncated.* \(2 more; see `worldtune check`\)"
+    ):
+        prepared(tmp_path, folder)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_nan_is_refused(tmp_path: Path) -> None:
+    folder = dataset(tmp_path / "d", (6,))
+    path = folder / "data/chunk-000/file-000.parquet"
+    actions = np.full((6, 3), np.nan, np.float32)
+    pq.write_table(pq.read_table(path).set_column(0, "action", pa.array(actions.tolist())), path)
+    with pytest.raises(ValueError, match="episode 0: action: 18 values are missing, NaN or infinite"):
+        prepared(tmp_path, folder)
+
+
+def test_videos_shorter_than_the_window(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no clip is left: has 4 frames at 10 Hz, a clip of 5 frames at 10 Hz spans 5"):
+        prepared(tmp_path, dataset(tmp_path / "d", (4, 3)))
+
+
+def test_corrupt_entry(tmp_path: Path) -> None:
+    folder = dataset(tmp_path / "d")
+    cache = prepared(tmp_path, folder)
+    path = tmp_path / f"cache/entries/{cache.ids[0]}.safetensors"
+    truncate(path, 0.7)
+    with pytest.raises(
+        ValueError, match=r"d-000000-000000\.safetensors: cache entry is .*corrupt.*delete it and run prep"
+    ):
+        cache.tensors(0)
+    with pytest.raises(ValueError, match=r"d-000000-000000\.safetensors: cache entry is .*corrupt"):
+        prepared(tmp_path, folder)
+    path.unlink()
+    assert prepared(tmp_path, folder).tensors(0)["latent"].shape == (1, 2, 2, 2, 4)
