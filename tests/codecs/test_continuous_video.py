@@ -109,7 +109,7 @@ def test_encode_refuses_other_video() -> None:
     codec = from_checkpoint(random_checkpoint())
     with pytest.raises(ValueError, match="uint8"):
         codec.encode(random_video().float())
-    with pytest.raises(ValueError, match=r"\[B,V,T,H,W,C\]"):
+    with pytest.raises(ValueError, match=r"\[B,V,T,H,W,3\]"):
         codec.encode(random_video()[0])
     with pytest.raises(ValueError, match="1 \\+ 8 k"):
         codec.encode(random_video(frames=8))

@@ -50,17 +50,16 @@ class ContinuousVideoCodec:
 
         ValueError unless the video is uint8 and fits a grid.
         """
-        _require(video_BVTHWC, self.network.config.in_channels, "video [B,V,T,H,W,C]")
-        num_views, num_frames, height_px, width_px = video_BVTHWC.shape[1:5]
-        self.grid(views=num_views, frames=num_frames, height_px=height_px, width_px=width_px)
-        if video_BVTHWC.dtype != torch.uint8:
-            raise ValueError(f"the codec encodes uint8 video, got {video_BVTHWC.dtype}")
+        windows.require_video(self.network.config, video_BVTHWC)
         latent_NTHWC = windows.encode(self.network, video_BVTHWC.flatten(0, 1), self._passes)
         return latent_NTHWC.unflatten(0, video_BVTHWC.shape[:2])
 
     def decode(self, latent_BVTHWC: Tensor) -> Tensor:
         """Raw latents [B,V,t,h,w,C] -> uint8 [B,V,T,H,W,3], each view on its own."""
-        _require(latent_BVTHWC, self.latent_channels, "latent [B,V,t,h,w,C]")
+        if latent_BVTHWC.ndim != 6 or latent_BVTHWC.shape[-1] != self.latent_channels:
+            raise ValueError(
+                f"expected latents [B,V,t,h,w,{self.latent_channels}], got shape {list(latent_BVTHWC.shape)}"
+            )
         video_NTHWC = windows.decode(self.network, latent_BVTHWC.flatten(0, 1), self._passes)
         return video_NTHWC.unflatten(0, latent_BVTHWC.shape[:2])
 
@@ -102,8 +101,3 @@ def from_checkpoint(
         statistics=checkpoint.statistics,
         passes=passes,
     )
-
-
-def _require(x: Tensor, num_channels: int, what: str) -> None:
-    if x.ndim != 6 or x.shape[-1] != num_channels:
-        raise ValueError(f"expected {what} with {num_channels} channels, got shape {list(x.shape)}")

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -26,6 +27,8 @@ class Case:
     """The network's weights."""
     tensors: dict[str, Tensor]
     """Inputs `in.*` and outputs `out.*`."""
+    levels: tuple[int, ...]
+    """Quantiser levels, empty for a continuous tokenizer."""
 
 
 def read_case(path: Path, required: tuple[str, ...]) -> Case:
@@ -35,9 +38,11 @@ def read_case(path: Path, required: tuple[str, ...]) -> Case:
     if absent:
         raise ValueError(f"{path}: not a tokenizer case, it has no {', '.join(absent)}")
     weights = {name.removeprefix(_WEIGHTS): x for name, x in content.items() if name.startswith(_WEIGHTS)}
-    config = from_nvidia(_metadata_config(path), str(path))
+    values = _metadata_config(path)
+    config = from_nvidia(values, str(path))
     return Case(
         checkpoint=from_tensors(weights, str(path), config),
+        levels=tuple(values["levels"]) if "levels" in values else (),
         tensors={name: x for name, x in content.items() if not name.startswith(_WEIGHTS)},
     )
 
@@ -49,7 +54,7 @@ def relative_error(ours: Tensor, reference: Tensor) -> float:
     return ((ours - reference).abs().max() / reference.abs().max()).item()
 
 
-def _metadata_config(path: Path) -> dict[str, object]:
+def _metadata_config(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, "pt") as file:
             return json.loads(file.metadata()["config"])

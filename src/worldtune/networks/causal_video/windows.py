@@ -1,6 +1,6 @@
 """Running a tokenizer over many long clips in bounded memory, with the result of one pass.
 
-Shape legend: B clips, C channels, T pixel frames, t latent frames, H W pixels, h w latent cells.
+Shape legend: B clips, V views, C channels, T pixel frames, t latent frames, H W pixels, h w latent cells.
 """
 
 from collections.abc import Callable, Iterator
@@ -49,6 +49,16 @@ def latent_grid(config: TokenizerConfig, *, views: int, frames: int, height_px: 
         frames_per_latent=r,
         pixels_per_latent=p,
     )
+
+
+def require_video(config: TokenizerConfig, video_BVTHWC: Tensor) -> None:
+    """ValueError unless this is uint8 video [B,V,T,H,W,C] that fits a latent grid."""
+    if video_BVTHWC.ndim != 6 or video_BVTHWC.shape[-1] != config.in_channels:
+        raise ValueError(f"expected video [B,V,T,H,W,{config.in_channels}], got shape {list(video_BVTHWC.shape)}")
+    if video_BVTHWC.dtype != torch.uint8:
+        raise ValueError(f"the codec encodes uint8 video, got {video_BVTHWC.dtype}")
+    num_views, num_frames, height_px, width_px = video_BVTHWC.shape[1:5]
+    latent_grid(config, views=num_views, frames=num_frames, height_px=height_px, width_px=width_px)
 
 
 @torch.no_grad()
