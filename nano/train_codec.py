@@ -21,6 +21,9 @@ from worldtune.contract.files import write_json, write_whole
 from worldtune.contract.randomness import generator
 
 FRAMES = 17
+"""Of a clip, when the codec is judged."""
+TRAINING_FRAMES = 9
+"""Of a training clip: the codec looks one latent frame back, and short clips give more variety per second."""
 
 
 def crop(videos: dict[str, Tensor], batch_size: int, step: int) -> Tensor:
@@ -30,8 +33,8 @@ def crop(videos: dict[str, Tensor], batch_size: int, step: int) -> Tensor:
     for row in range(batch_size):
         video = videos[WORLDS[(step + row) % len(WORLDS)]]
         clip = int(torch.randint(len(video), (), generator=draw))
-        start = int(torch.randint(video.shape[1] - FRAMES + 1, (), generator=draw))
-        clips.append(video[clip, start : start + FRAMES])
+        start = int(torch.randint(video.shape[1] - TRAINING_FRAMES + 1, (), generator=draw))
+        clips.append(video[clip, start : start + TRAINING_FRAMES])
     return torch.stack(clips).float() / 127.5 - 1
 
 
@@ -52,7 +55,7 @@ def fit_pca(videos: dict[str, Tensor], config: NanoCodecConfig) -> tuple[Tensor,
 
 def fit_statistics(network: Autoencoder, videos: dict[str, Tensor]) -> None:
     """Mean and deviation of the latents, separately for the first latent frame and the rest."""
-    frames = 1 + (FRAMES - 1) // network.config.frames_per_latent
+    frames = 1 + (TRAINING_FRAMES - 1) // network.config.frames_per_latent
     with torch.inference_mode():
         latents = []
         for step in range(24):
@@ -99,18 +102,18 @@ def train(args: argparse.Namespace) -> None:
         for group in optimizer.param_groups:
             group["lr"] = args.lr * warm * (0.02 + 0.98 * left)
         x_NCHW = to_groups(crop(train_videos, args.batch_size, step), network.config.frames_per_latent)
-        frames = 1 + (FRAMES - 1) // network.config.frames_per_latent
+        frames = 1 + (TRAINING_FRAMES - 1) // network.config.frames_per_latent
         loss = F.mse_loss(network.decoder(network.encoder(x_NCHW, frames), frames), x_NCHW)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        if step % 20 == 0:
+        if step % 50 == 0:
             per_step = (time.monotonic() - started) / (step + 1 - first)
             eta_min = per_step * (args.steps - step) / 60
             train_db = 10 * torch.log10(4 / loss.detach())
             print(f"step {step} train {train_db:.2f} dB, {per_step:.2f} s/step, ETA {eta_min:.0f} min", flush=True)
-        if (step + 1) % 200 == 0 or step + 1 == args.steps:
+        if (step + 1) % 500 == 0 or step + 1 == args.steps:
             with write_whole(state_path) as temporary:
                 state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
                 torch.save(state, temporary)
@@ -130,9 +133,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with WORLD/{train,val}/*.npz")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--steps", type=int, default=4500)
+    parser.add_argument("--batch-size", type=int, default=3)
+    parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=2)
     train(parser.parse_args())
 
