@@ -53,13 +53,13 @@ MEASURES: dict[str, Measure] = {
     "latent_mse": Measure(
         label="latent MSE",
         better="lower",
-        decimals=3,
+        decimals=4,
         meaning="Squared error in the codec's own space, in units of its variance. Comparable within one codec only.",
     ),
     "fd_own": Measure(
         label="FD-own",
         better="lower",
-        decimals=3,
+        decimals=4,
         meaning="Frechet distance between generated and real clips on features of our own codec: does the whole set "
         "look like real clips? Not comparable with a published FVD or FID.",
     ),

@@ -5,7 +5,7 @@
   const player = document.querySelector("#player");
   if (!clips.length) { player.remove(); return; }
   const frames = Math.max(...clips.map((clip) => Number(clip.dataset.frames)));
-  const given = Number(clips[0].dataset.given);
+  const given = Number(clips[0].dataset.observed);
   const period = 1000 / Number(clips[0].dataset.fps);
   const hold = Math.max(1, Math.round(600 / period));
   const button = document.querySelector("#play");

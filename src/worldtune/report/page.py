@@ -81,7 +81,7 @@ def _clip(clip: ShownClip) -> str:
     names = list(clip.films)
     uris = ";".join(f"--film-{number}:url({uri})" for number, uri in enumerate(clip.films.values()))
     small = "clip small" if clip.width_px < SMALL_PX else "clip"
-    film_width = "7.2rem" if clip.width_px <= 1.4 * clip.height_px else "15rem"
+    film_width = "6.5rem" if clip.width_px <= 1.4 * clip.height_px else "15rem"
     style = f"--frames:{clip.num_frames};--ratio:{clip.width_px / clip.height_px:.4f};--film-width:{film_width};{uris}"
     films = "".join(_figure(clip, name, number) for number, name in enumerate(names))
     strips = "".join(
@@ -91,7 +91,7 @@ def _clip(clip: ShownClip) -> str:
     foreign = f" <br>shuffled: {html.escape(clip.foreign_text)}" if clip.foreign_text else ""
     return (
         f'<article class="{small}" style="{html.escape(style)}" data-frames="{clip.num_frames}" '
-        f'data-fps="{clip.fps_hz:g}" data-given="{clip.num_observed}"><h3>{html.escape(clip.id)}</h3>'
+        f'data-fps="{clip.fps_hz:g}" data-observed="{clip.num_observed}"><h3>{html.escape(clip.id)}</h3>'
         f'<p class="caption">{html.escape(clip.text) or "(no text)"}{foreign}</p><div class="films">{films}</div>'
         f'<details><summary>all frames</summary><div class="strips">{strips}</div></details></article>'
     )

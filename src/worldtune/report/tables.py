@@ -15,8 +15,9 @@ JUDGED = ("post-trained", "base", "shuffled")
 
 
 def number(value: float, decimals: int, signed: bool = False) -> str:
-    """A number as the page prints it, with a true minus sign."""
-    return f"{value:{'+' if signed else ''}.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+    """A number as the page prints it, with a true minus sign, and none before a zero."""
+    rounded = round(value, decimals) + 0.0
+    return f"{rounded:{'+' if signed else ''}.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def interval(pooled: Mapping[str, Any], decimals: int, signed: bool = False) -> str:

@@ -24,7 +24,7 @@ from worldtune.stages.made_clips import MEANINGS, REAL, ClipInfo, Made, MadeSet
 from worldtune.stages.provenance import circumstances
 
 COMPARISONS = (("post-trained", "base"), ("post-trained", "shuffled"), ("post-trained", "copy"))
-MAX_SHOWN_CLIPS = 12
+MAX_SHOWN_CLIPS = 8
 BOOTSTRAP_SEED = 0
 
 Columns = dict[str, list[list[ClipScores]]]
@@ -43,7 +43,7 @@ def evaluate(outs: Sequence[Path], report: Path | None = None) -> Path:
     summary = _summary(sets, columns)
     folder = report or outs[0]
     write_json(folder / "report.json", summary)
-    page = render(summary, [_shown(sets[0], clip, summary) for clip in sets[0].clips[:MAX_SHOWN_CLIPS]])
+    page = render(summary, [_shown(sets[0], place, columns) for place in range(len(sets[0].clips))[:MAX_SHOWN_CLIPS]])
     with write_whole(folder / "report.html") as temporary:
         temporary.write_text(page)
     return folder / "report.html"
@@ -133,7 +133,7 @@ def _summary(sets: Sequence[MadeSet], columns: Columns) -> dict[str, Any]:
 def _title(settings: Mapping[str, Any]) -> str:
     if "task" not in settings:
         return "Made clips, judged"
-    return f"{settings['task']} post-training of {settings['base']}"
+    return f"{settings['task'].capitalize()} post-training of {settings['base']}"
 
 
 def _subtitle(sets: Sequence[MadeSet]) -> str:
@@ -178,11 +178,10 @@ def _commands(sets: Sequence[MadeSet]) -> list[str]:
     return [*made, f"worldtune evaluate {' '.join(str(made.folder) for made in sets)}"]
 
 
-def _shown(made: MadeSet, clip: ClipInfo, summary: Mapping[str, Any]) -> ShownClip:
-    """A clip as the page shows it; PSNR is that of the films shown."""
-    order = [REAL, *(name for name in summary["columns"] if name != REAL)]
-    pixels = {name: made.read(clip.id, name).pixels_VTHWC for name in order}
-    videos = {name: tiled(video) for name, video in pixels.items()}
+def _shown(made: MadeSet, place: int, columns: Columns) -> ShownClip:
+    """A clip of the first seed as the page shows it."""
+    clip = made.clips[place]
+    videos = {name: tiled(made.read(clip.id, name).pixels_VTHWC) for name in (REAL, *columns)}
     frames, height, width, _ = videos[REAL].shape
     return ShownClip(
         id=clip.id,
@@ -194,9 +193,5 @@ def _shown(made: MadeSet, clip: ClipInfo, summary: Mapping[str, Any]) -> ShownCl
         width_px=width,
         height_px=height,
         films={name: film_uri(video) for name, video in videos.items()},
-        psnr_db={
-            name: clip_scores(video, pixels[REAL], clip.num_observed_frames).values["psnr_db"] or 0.0
-            for name, video in pixels.items()
-            if name != REAL
-        },
+        psnr_db={name: column[0][place].values["psnr_db"] or 0.0 for name, column in columns.items()},
     )
