@@ -189,7 +189,7 @@ def export(
     weights: Annotated[str, typer.Option(help="ema or raw.")] = "ema",
 ) -> None:
     """Write a run's network in NVIDIA's or diffusers' form."""
-    from worldtune.stages.export import export as stage
+    from worldtune.stages.export import export_run as stage
 
     console.print(f"exported: {stage(run, folder, format, weights)}")
 
@@ -202,8 +202,9 @@ def verify(folder: Annotated[Path, typer.Argument(help="Folder of reference case
     results = stage(folder)
     table = Table("case", "max error", "limit", "")
     for result in results:
-        verdict = "[green]passed[/]" if result.passed else "[red]FAILED[/]"
-        table.add_row(result.name, f"{result.max_error:.2e}", f"{result.limit:.0e}", verdict)
+        verdict = "[green]passed[/]" if result.passed else f"[red]FAILED[/] {result.note}"
+        error, limit = ("-" if value is None else f"{value:.1e}" for value in (result.max_error, result.limit))
+        table.add_row(result.name, error, limit, verdict)
     console.print(table)
     raise typer.Exit(0 if results and all(result.passed for result in results) else 1)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from worldtune.codecs.continuous_video.reference import check_tokenizer_case
+from worldtune.codecs.continuous_video.reference import check_tokenizer_case as check_continuous_case
+from worldtune.codecs.discrete_video.reference import check_tokenizer_case as check_discrete_case
 from worldtune.families.diffusion.reference import check_dit_case
 
 Check = Callable[[Path], tuple[float, float]]
@@ -65,6 +66,6 @@ def _room_of(path: Path) -> Check | None:
         raise ValueError(f"{path}: config in its metadata is not valid JSON ({error})") from None
     if "model_channels" in config:
         return check_dit_case
-    if "z_channels" in config and "levels" not in config:
-        return check_tokenizer_case
+    if "z_channels" in config:
+        return check_discrete_case if "levels" in config else check_continuous_case
     return None
