@@ -5,6 +5,7 @@ MuJoCo is imported here and nowhere else.
 
 import os
 from collections.abc import Sequence
+from ctypes.util import find_library
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,18 @@ SUPERSAMPLING = 3
 """Frames are rendered this many times larger and averaged down."""
 SHADOW_MAP_PX = 512
 
-os.environ.setdefault("MUJOCO_GL", "osmesa")
 os.environ.setdefault("LP_NUM_THREADS", "0")  # software rendering: one process, one core
+if not os.environ.get("MUJOCO_GL"):
+    os.environ["MUJOCO_GL"] = "osmesa" if find_library("OSMesa") else "egl"
 try:
     import mujoco
 except ImportError as error:
     raise ImportError("rendering the worlds needs MuJoCo: pip install worldtune[worlds]") from error
+except Exception as error:  # MuJoCo loads OpenGL on import, which fails in a way of its own on every system
+    raise ImportError(
+        f"MuJoCo found no OpenGL for MUJOCO_GL={os.environ['MUJOCO_GL']} ({error}); install libosmesa6, "
+        "or set MUJOCO_GL to egl or glfw"
+    ) from error
 
 PLANE = mujoco.mjtGeom.mjGEOM_PLANE
 BOX = mujoco.mjtGeom.mjGEOM_BOX
@@ -216,11 +223,9 @@ class Stage:
         self.data.mocap_quat[index] = quaternion(world_from_body[:3, :3])
 
     def body_pose(self, name: str) -> np.ndarray:
-        """world_from_body [4, 4] of a body after the last `settle` or `step`."""
-        matrix = np.eye(4)
-        matrix[:3, :3] = self.data.body(name).xmat.reshape(3, 3)
-        matrix[:3, 3] = self.data.body(name).xpos
-        return matrix
+        """(x, y, z, qw, qx, qy, qz) of a body in the world after the last `settle` or `step`."""
+        body = self.data.body(name)
+        return np.concatenate([body.xpos, body.xquat])
 
     def step(self) -> None:
         """One step of physics."""

@@ -121,12 +121,12 @@ def film(
         states.append(state)
         objects.append([stage.body_pose(thing.name) for thing in things])
     state_T7 = np.array(states)
-    padded = np.zeros((len(frames), MAX_THINGS, 4, 4))  # all zero: no such object
-    padded[:, : len(things)] = np.array(objects)
+    padded = np.zeros((len(frames), MAX_THINGS, 7))  # all zero: no such object
+    padded[:, : len(things)] = np.round(objects, 5)  # physics trembles below
     return frames, {
         "observation.state": state_T7.astype(np.float32),
         "action": actions(state_T7).astype(np.float32),
-        "objects.world_from_object": padded.astype(np.float32),
+        "objects.pose": padded.astype(np.float32),
     }
 
 
