@@ -1,5 +1,6 @@
 """The train stage on a toy base: resume, refusals, what is written, and what dies at the start."""
 
+import fcntl
 import shutil
 import signal
 import subprocess
@@ -148,6 +149,15 @@ def test_folder_of_something_else(toy: Path, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(ValueError, match="not empty and not a run"):
         train(toy_run(toy), tmp_path)
+
+
+def test_folder_where_another_process_trains(toy: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(toy_run(toy, steps=1), folder)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="another process is training in this folder"):
+            train(toy_run(toy, steps=1), folder)
 
 
 def test_nothing_trainable(toy: Path, tmp_path: Path) -> None:

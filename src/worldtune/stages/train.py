@@ -61,15 +61,15 @@ def train(run: Run, out: Path, *, dry_run: bool = False) -> Path:
 @contextmanager
 def _deterministic(where: Processes) -> Iterator[None]:
     """On the CPU a run repeats itself bit for bit; on GPUs that would cost too much speed."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(where.device.type == "cpu")
     # Filling fresh memory with NaN finds bugs, not differences, and costs time at every allocation.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0])
-        torch.utils.deterministic.fill_uninitialized_memory = before[1]
+        torch.utils.deterministic.fill_uninitialized_memory = before[1]  # type: ignore[attr-defined]
 
 
 @contextmanager

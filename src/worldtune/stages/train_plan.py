@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 
 from worldtune.contract.cache import Cache
 from worldtune.contract.nouns import Batch, Coverage
@@ -66,7 +67,7 @@ class Plan:
             "computed in": f"{self.precision} on {self.where.device}, {self.where.size} process(es)",
             "memory": f"{parts} = {_megabytes(sum(memory.values()))} per process, and activations on top",
         }.items():
-            console.print(f"[bold]{name}[/]: {text}", highlight=False, soft_wrap=True)
+            console.print(f"[bold]{name}[/]: {escape(text)}", highlight=False, soft_wrap=True)
 
 
 def _megabytes(size: int) -> str:

@@ -30,7 +30,7 @@ class LoopConfig:
     accumulate: int = 1
     """Pieces in which a batch is computed one after another, to save memory."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Of the computation; weights are always fp32. auto: bf16 where the hardware has it."""
+    """Of the computation; weights are always fp32. auto: bf16 where the hardware has it; emulated it is far slower."""
     validate_every: int = 50
     """Steps between validations. 0: never."""
     validation_clips: int = 32
@@ -42,8 +42,8 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate", "validation_clips", "checkpoint_every", "keep"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"loop.{name} must be at least 1, got {getattr(self, name)}")
+            if vars(self)[name] < 1:
+                raise ValueError(f"loop.{name} must be at least 1, got {vars(self)[name]}")
         if self.validate_every < 0:
             raise ValueError(f"loop.validate_every must not be negative, got {self.validate_every}")
         if self.batch_size % self.accumulate:

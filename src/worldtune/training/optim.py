@@ -38,11 +38,11 @@ class OptimConfig:
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise ValueError(f"optim.lr must be above 0, else nothing is learned; got {self.lr}")
         for name in ("weight_decay", "clip_norm"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"optim.{name} must not be negative, got {getattr(self, name)}")
+            if vars(self)[name] < 0:
+                raise ValueError(f"optim.{name} must not be negative, got {vars(self)[name]}")
         for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"optim.{name} must be in 0..1 (1 excluded), got {getattr(self, name)}")
+            if not 0 <= vars(self)[name] < 1:
+                raise ValueError(f"optim.{name} must be in 0..1 (1 excluded), got {vars(self)[name]}")
         if self.eps <= 0:
             raise ValueError(f"optim.eps must be above 0, got {self.eps}")
         if self.warmup_steps is not None and self.warmup_steps < 0:
