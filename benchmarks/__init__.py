@@ -1,0 +1,1 @@
+"""Measurements of WorldTune against its peers, on the machine at hand."""
