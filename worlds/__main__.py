@@ -1,4 +1,4 @@
-"""Command line: python -m worlds render tabletop --look base --split train --seed 0 --episodes 500 --out DIR."""
+"""Command line: python -m worlds render tabletop --episodes 100 --out DIR."""
 
 import argparse
 import sys
@@ -12,9 +12,13 @@ from worlds.record import Episode, Settings
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of `render`."""
+    """The options of `render` and `sheet`."""
     root = argparse.ArgumentParser(prog="python -m worlds", description="Simulated worlds with exact ground truth.")
-    render = root.add_subparsers(dest="command", required=True).add_parser(
+    commands = root.add_subparsers(dest="command", required=True)
+    sheet = commands.add_parser("sheet", help="contact sheet (PNG) of the first episodes of datasets")
+    sheet.add_argument("datasets", type=Path, nargs="+")
+    sheet.add_argument("--out", type=Path, required=True)
+    render = commands.add_parser(
         "render", help="render a split of one world",
         epilog="example: python -m worlds render tabletop --split train --seed 0 --episodes 100 --out data/tabletop",
     )  # fmt: skip
@@ -83,9 +87,14 @@ def render(options: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Render; 0 on success, 1 with one sentence on standard error."""
+    """Do what was asked; 0 on success, 1 with one sentence on standard error."""
     options = parser().parse_args()
     try:
+        if options.command == "sheet":
+            from worlds.sheet import contact_sheet
+
+            contact_sheet(options.datasets, options.out)
+            return 0
         count = render(options)
     except (ValueError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
