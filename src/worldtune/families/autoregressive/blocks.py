@@ -1,0 +1,153 @@
+"""The transformer block: causal self-attention, cross-attention to text, gated MLP, each behind an RMS norm.
+
+One code for training and for cached generation: the cache is an argument.
+
+Shape legend: B batch, N tokens, M keys, S rows, L text rows, H query heads, K key heads, D width, E head width (rotary
+tables: half of it), C channels of the text.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldtune.families.autoregressive.attention import attention
+from worldtune.families.autoregressive.cache import LayerCache, Step
+from worldtune.families.autoregressive.config import NetworkConfig
+from worldtune.families.autoregressive.guide import Rows
+
+
+def rotate(x_BHNE: Tensor, cos_NE: Tensor, sin_NE: Tensor) -> Tensor:
+    """Rotary embedding in half-split order: channel i turns with channel i + E / 2."""
+    a, b = x_BHNE.chunk(2, dim=-1)
+    return torch.cat([a * cos_NE - b * sin_NE, b * cos_NE + a * sin_NE], dim=-1)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm over the last axis; returns the dtype of its input."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.eps = eps
+
+    def reset_parameters(self) -> None:
+        """Ones."""
+        nn.init.ones_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape and dtype as x."""
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+
+
+class Attention(nn.Module):
+    """Projections to heads and back, with queries and keys normalised."""
+
+    def __init__(self, config: NetworkConfig, context_channels: int) -> None:
+        super().__init__()
+        wide, narrow = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+        self.to_q = nn.Linear(config.width, wide, bias=False)
+        self.to_k = nn.Linear(context_channels, narrow, bias=False)
+        self.to_v = nn.Linear(context_channels, narrow, bias=False)
+        self.to_out = nn.Linear(wide, config.width, bias=False)
+        self.norm_q = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
+        self.norm_k = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
+        self.head_dim = config.head_dim
+
+    def _heads(self, x_BND: Tensor) -> Tensor:
+        return x_BND.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+    def queries(self, x_BND: Tensor) -> Tensor:
+        """[B, H, N, E]."""
+        q_BHNE = self._heads(self.to_q(x_BND))
+        return q_BHNE if self.norm_q is None else self.norm_q(q_BHNE)
+
+    def keys_values(self, context_BMC: Tensor) -> tuple[Tensor, Tensor]:
+        """Two [B, K, M, E]."""
+        k_BKME, v_BKME = self._heads(self.to_k(context_BMC)), self._heads(self.to_v(context_BMC))
+        return k_BKME if self.norm_k is None else self.norm_k(k_BKME), v_BKME
+
+    def project(self, out_BHNE: Tensor) -> Tensor:
+        """[B, N, D]."""
+        return self.to_out(out_BHNE.transpose(1, 2).flatten(2))
+
+
+class MLP(nn.Module):
+    """SwiGLU: down(silu(gate x) * up x)."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.gate = nn.Linear(config.width, config.mlp_width, bias=False)
+        self.up = nn.Linear(config.width, config.mlp_width, bias=False)
+        self.down = nn.Linear(config.mlp_width, config.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as x."""
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+class CrossAttention(nn.Module):
+    """Norm and attention to the text, what a block gains when its base is made to read text."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.norm = RMSNorm(config.width, config.norm_eps)
+        self.attention = Attention(config, config.text_channels)
+
+    def reset_parameters(self, layer: int) -> None:
+        """As the network's other attention, but with zero output."""
+        self.norm.reset_parameters()
+        initialise_attention(self.attention, layer)
+        nn.init.zeros_(self.attention.to_out.weight)
+
+    def forward(self, x_BND: Tensor, keys_values: tuple[Tensor, Tensor], mask_NM: Tensor | None) -> Tensor:
+        """What to add to x."""
+        return self.attention.project(attention(self.attention.queries(self.norm(x_BND)), *keys_values, mask_NM))
+
+
+class Block(nn.Module):
+    """One layer."""
+
+    def __init__(self, config: NetworkConfig, layer: int) -> None:
+        super().__init__()
+        self.self_norm = RMSNorm(config.width, config.norm_eps)
+        self.self_attention = Attention(config, config.width)
+        self.cross = CrossAttention(config) if config.has_cross_attention(layer) else None
+        self.mlp_norm = RMSNorm(config.width, config.norm_eps)
+        self.mlp = MLP(config)
+
+    def forward(self, x_BND: Tensor, rows: Rows, cache: LayerCache | None, step: Step | None) -> Tensor:
+        """Same shape as x. Without a step x is a whole sequence from its first row on, and fills the cache if any."""
+        if rows.absolute_ND is not None:
+            x_BND = x_BND + rows.absolute_ND
+        x_BND = x_BND + self._attend_self(self.self_norm(x_BND), rows, cache, step)
+        if self.cross is not None and rows.text_BLC is not None:
+            kept = None if cache is None else cache.text_keys_values
+            keys_values = kept or self.cross.attention.keys_values(rows.text_BLC)
+            x_BND = x_BND + self.cross(x_BND, keys_values, rows.text_mask_NL)
+        return x_BND + self.mlp(self.mlp_norm(x_BND))
+
+    def _attend_self(self, x_BND: Tensor, rows: Rows, cache: LayerCache | None, step: Step | None) -> Tensor:
+        layer = self.self_attention
+        q_BHNE, (k_BKNE, v_BKNE) = layer.queries(x_BND), layer.keys_values(x_BND)
+        q_BHNE, k_BKNE = rotate(q_BHNE, rows.cos_NE, rows.sin_NE), rotate(k_BKNE, rows.cos_NE, rows.sin_NE)
+        if cache is None or step is None:
+            if cache is not None:
+                cache.keys_BKSE[:, :, : k_BKNE.shape[2]] = k_BKNE
+                cache.values_BKSE[:, :, : k_BKNE.shape[2]] = v_BKNE
+            return layer.project(attention(q_BHNE, k_BKNE, v_BKNE, causal=True))
+        cache.keys_BKSE.index_copy_(2, step.row_1, k_BKNE)
+        cache.values_BKSE.index_copy_(2, step.row_1, v_BKNE)
+        keys_BKME, values_BKME = cache.keys_BKSE[:, :, : step.span], cache.values_BKSE[:, :, : step.span]
+        return layer.project(attention(q_BHNE, keys_BKME, values_BKME, step.visible_1M))
+
+
+def initialise_attention(attention_layer: Attention, layer: int) -> None:
+    """Truncated normal, std 0.02; the output shrinks with depth (facts: initialisation of new layers)."""
+    for linear in (attention_layer.to_q, attention_layer.to_k, attention_layer.to_v):
+        nn.init.trunc_normal_(linear.weight, std=0.02)
+    nn.init.trunc_normal_(attention_layer.to_out.weight, std=depth_std(layer))
+
+
+def depth_std(layer: int) -> float:
+    """Standard deviation of what writes into the residual stream in this block."""
+    return 0.02 / (2 * (layer + 1)) ** 0.5

@@ -1,0 +1,72 @@
+"""How controls enter. Every output starts at zero, so the conditioned network equals its base at step 0.
+
+What a control says about a cell enters where that cell is predicted (see `layout`), never where it stands.
+
+Shape legend: B batch, V views, T latent frames, H W latent grid, N cells, S rows, C channels, D width.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldtune.families.autoregressive.layout import Layout
+
+MAX_VIEWS = 8
+"""Cameras that can be told apart."""
+
+
+class FrameInjection(nn.Module):
+    """One vector per latent frame, added to all its cells."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(channels, width)
+        self.out = nn.Linear(width, width)
+
+    def reset_parameters(self) -> None:
+        """Default hidden layer, zero output."""
+        self.hidden.reset_parameters()
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, frame_BVTC: Tensor, layout: Layout) -> Tensor:
+        """What to add to the cells, [B, N, D]."""
+        out_BVTD = self.out(F.gelu(self.hidden(frame_BVTC)))
+        shape = (*out_BVTD.shape[:3], layout.height, layout.width, out_BVTD.shape[-1])
+        return layout.to_sequence(out_BVTD[:, :, :, None, None].expand(shape))
+
+
+class DenseInjection(nn.Module):
+    """One vector per latent cell."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(channels, width, bias=False)
+
+    def reset_parameters(self) -> None:
+        """Zero."""
+        nn.init.zeros_(self.proj.weight)
+
+    def forward(self, dense_BVTHWC: Tensor, layout: Layout) -> Tensor:
+        """What to add to the cells, [B, N, D]."""
+        return layout.to_sequence(self.proj(dense_BVTHWC))
+
+
+class ViewEmbedding(nn.Module):
+    """Tells from which camera a token is: the only thing that is added at the token's own row.
+
+    Views tell themselves apart by a dense control, so the network has this table when it has a dense carrier.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(MAX_VIEWS, width)
+
+    def reset_parameters(self) -> None:
+        """Zero."""
+        nn.init.zeros_(self.table.weight)
+
+    def forward(self, layout: Layout) -> Tensor:
+        """[S, D]. ValueError for more views than there are rows in the table."""
+        if layout.views > MAX_VIEWS:
+            raise ValueError(f"the network tells {MAX_VIEWS} views apart, got {layout.views}")
+        return layout.at_own_rows(self.table(layout.view_of_cell(self.table.weight.device)))
