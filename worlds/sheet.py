@@ -9,8 +9,8 @@ from PIL import Image
 from worldtune.contract.files import write_whole
 from worldtune.dataset import Dataset
 
-NUM_COLOURS = 200
-"""Colours of the sheet, to keep it small."""
+COLOUR_STEP = 6
+"""Colours are rounded to multiples of this, to keep the file small."""
 GAP_PX = 2
 
 
@@ -19,11 +19,10 @@ def contact_sheet(folders: Sequence[Path], path: Path, *, episodes: int = 2, col
     rows = [row for folder in folders for row in _rows(Dataset.open(folder), episodes, columns)]
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, GAP_PX), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
-    sheet = np.concatenate(padded).repeat(zoom, 0).repeat(zoom, 1)
+    rounded = np.round(np.concatenate(padded) / COLOUR_STEP) * COLOUR_STEP
+    sheet = rounded.clip(0, 255).astype(np.uint8).repeat(zoom, 0).repeat(zoom, 1)
     with write_whole(path) as temporary:
-        Image.fromarray(sheet).quantize(NUM_COLOURS, dither=Image.Dither.NONE).save(
-            temporary, format="PNG", optimize=True
-        )
+        Image.fromarray(sheet).save(temporary, format="PNG", optimize=True)
 
 
 def _rows(dataset: Dataset, episodes: int, columns: int) -> list[np.ndarray]:
