@@ -10,13 +10,9 @@ DECIMALS = 2
 
 def verdict(report: Mapping[str, Any]) -> list[str]:
     """Sentences, the most important one first."""
-    sentences = []
-    for difference in report["differences"]:
-        sentence = _comparison(difference, report["num_clips"], report["num_seeds"])
-        if sentence:
-            sentences.append(sentence)
+    sentences = [_comparison(one, report["num_clips"], report["num_seeds"]) for one in report["differences"]]
     sentences.append(_place(report["values"]))
-    if "fd_own" in report["measures"] and report["fd_ground"]["warning"]:
+    if report["fd_ground"] is not None and report["fd_ground"]["warning"]:
         sentences.append(f"FD-own is not to be relied on here: {report['fd_ground']['warning']}.")
     return sentences
 

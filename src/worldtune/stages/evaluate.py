@@ -96,7 +96,7 @@ def _summary(sets: Sequence[MadeSet], columns: Columns) -> dict[str, Any]:
     first = sets[0]
     values = {name: measured.means(column, BOOTSTRAP_SEED) for name, column in columns.items()}
     found = [name for name in MEASURES if any(name in of_column for of_column in values.values())]
-    real = measured.real_clouds(next(iter(columns.values())))
+    real = next((cloud for cloud in map(measured.real_clouds, columns.values()) if cloud is not None), None)
     summary: dict[str, Any] = {
         "version": 1,
         "title": _title(first.settings),
@@ -133,7 +133,7 @@ def _summary(sets: Sequence[MadeSet], columns: Columns) -> dict[str, Any]:
 def _title(settings: Mapping[str, Any]) -> str:
     if "task" not in settings:
         return "Made clips, judged"
-    return f"{settings['task'].capitalize()} post-training of {settings['base']}"
+    return f"{settings['task'].capitalize()} post-training of {Path(settings['base']).name}"
 
 
 def _subtitle(sets: Sequence[MadeSet]) -> str:
