@@ -143,6 +143,9 @@ class Block(nn.Module):
 
 def initialise_attention(attention_layer: Attention, layer: int) -> None:
     """Truncated normal, std 0.02; the output shrinks with depth (facts: initialisation of new layers)."""
+    for norm in (attention_layer.norm_q, attention_layer.norm_k):
+        if norm is not None:
+            norm.reset_parameters()
     for linear in (attention_layer.to_q, attention_layer.to_k, attention_layer.to_v):
         nn.init.trunc_normal_(linear.weight, std=0.02)
     nn.init.trunc_normal_(attention_layer.to_out.weight, std=depth_std(layer))

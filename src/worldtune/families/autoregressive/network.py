@@ -35,7 +35,8 @@ class VideoTransformer(nn.Module):
         self.frame_injection = FrameInjection(widths.frame, config.width) if widths.frame else None
         self.dense_injection = DenseInjection(widths.dense, config.width) if widths.dense else None
         self.view_embedding = ViewEmbedding(config.width) if widths.dense else None
-        self.reset_parameters()
+        if not self.embed.weight.is_meta:
+            self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Initialise as the released models were."""
@@ -143,14 +144,11 @@ class VideoTransformer(nn.Module):
         for block in self.blocks:
             cross = block.cross
             assert cross is None or isinstance(cross, CrossAttention)
-            reads = cross is not None and rows.text_BLC is not None
-            layers.append(
-                LayerCache(
-                    keys_BKSE=torch.zeros(shape, device=device, dtype=dtype),
-                    values_BKSE=torch.zeros(shape, device=device, dtype=dtype),
-                    text_keys_values=cross.attention.keys_values(rows.text_BLC) if reads else None,
-                )
-            )
+            text = None
+            if cross is not None and rows.text_BLC is not None:
+                text = cross.attention.keys_values(rows.text_BLC)
+            keys, values = (torch.zeros(shape, device=device, dtype=dtype) for _ in range(2))
+            layers.append(LayerCache(keys_BKSE=keys, values_BKSE=values, text_keys_values=text))
         return Cache(layers=layers)
 
 
