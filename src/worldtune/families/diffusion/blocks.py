@@ -13,18 +13,11 @@ from torch import Tensor, nn
 
 from worldtune.families.diffusion.attention import attention
 from worldtune.families.diffusion.config import NetworkConfig
-
-NORM_EPS = 1e-6
-
-
-def rotate(x_BNHD: Tensor, cos_BN1E: Tensor, sin_BN1E: Tensor) -> Tensor:
-    """Rotary embedding in half-split order (facts: Cosmos rotates channel i with channel i + E)."""
-    a, b = x_BNHD.chunk(2, dim=-1)
-    return torch.cat([a * cos_BN1E - b * sin_BN1E, b * cos_BN1E + a * sin_BN1E], dim=-1).to(x_BNHD.dtype)
+from worldtune.families.diffusion.headnorm import NORM_EPS, Rotary, norm_and_rotate
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm over the last axis; returns the dtype of its input."""
+    """The weight of a root-mean-square norm."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -34,9 +27,9 @@ class RMSNorm(nn.Module):
         """Ones."""
         nn.init.ones_(self.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Same shape and dtype as x."""
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), NORM_EPS)
+    def forward(self, x_BNHD: Tensor, rotary: Rotary | None = None) -> Tensor:
+        """Norm over the last axis, then rotation if there is one. Same shape and dtype."""
+        return norm_and_rotate(x_BNHD, self.weight, rotary)
 
 
 class Modulation(nn.Module):
@@ -54,9 +47,12 @@ class Modulation(nn.Module):
 
 
 def modulate(x_BFSD: Tensor, shift_BG1D: Tensor, scale_BG1D: Tensor) -> Tensor:
-    """LayerNorm without own weights, then scale and shift."""
-    normed = F.layer_norm(x_BFSD, x_BFSD.shape[-1:], eps=NORM_EPS)
-    return torch.addcmul(shift_BG1D, normed, 1 + scale_BG1D)
+    """LayerNorm without own weights, then scale and shift; one kernel where they are the same for all tokens."""
+    width = x_BFSD.shape[-1:]
+    with torch.autocast(x_BFSD.device.type, enabled=False):
+        if shift_BG1D.numel() == shift_BG1D.shape[-1]:
+            return F.layer_norm(x_BFSD, width, 1 + scale_BG1D.flatten(), shift_BG1D.flatten(), NORM_EPS)
+        return torch.addcmul(shift_BG1D, F.layer_norm(x_BFSD, width, eps=NORM_EPS), 1 + scale_BG1D)
 
 
 class Attention(nn.Module):
@@ -72,13 +68,11 @@ class Attention(nn.Module):
         self.norm_k = RMSNorm(config.head_dim)
         self.heads = (config.num_heads, config.head_dim)
 
-    def forward(self, x_BND: Tensor, context_BMD: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(self, x_BND: Tensor, context_BMD: Tensor, rotary: Rotary | None) -> Tensor:
         """[B, N, D]; `rotary` is (cos, sin), each [B or 1, N, 1, E], applied to queries and keys."""
-        q = self.norm_q(self.to_q(x_BND).unflatten(-1, self.heads))
-        k = self.norm_k(self.to_k(context_BMD).unflatten(-1, self.heads))
+        q = self.norm_q(self.to_q(x_BND).unflatten(-1, self.heads), rotary)
+        k = self.norm_k(self.to_k(context_BMD).unflatten(-1, self.heads), rotary)
         v = self.to_v(context_BMD).unflatten(-1, self.heads)
-        if rotary is not None:
-            q, k = rotate(q, *rotary), rotate(k, *rotary)
         return self.to_out(attention(q, k, v).flatten(2))
 
 
@@ -115,7 +109,7 @@ class Block(nn.Module):
         embedding_BGD: Tensor,
         lora_BGK: Tensor,
         text_BVLD: Tensor | None,
-        rotary: tuple[Tensor, Tensor],
+        rotary: Rotary,
     ) -> Tensor:
         """[B, F, S, D]. The position embedding is added again in every block; B and G axes may be 1."""
         if position_BFSD is not None:
