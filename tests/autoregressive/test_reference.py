@@ -38,7 +38,7 @@ def test_cached_decoding_computes_what_nvidias_does(name: str) -> None:
         cache = network.new_cache(len(tokens_BN), layout.num_rows, rows)
         parts = [network(tokens_BN[:, :30], rows, cache)]
         for row in range(30, tokens_BN.shape[1]):
-            step = Step.at(row, layout.num_rows, "cpu")
+            step = Step.at(row, torch.arange(layout.num_rows))
             parts.append(network(tokens_BN[:, row : row + 1], rows, cache, step))
     wanted = case["out"]
     assert (torch.cat(parts, 1) - wanted).abs().max() <= LIMIT * wanted.abs().max()

@@ -7,7 +7,6 @@ Shape legend: B batch, K key heads, S rows, L text rows of all views, E head wid
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 SPAN_MULTIPLE = 64
@@ -43,8 +42,8 @@ class Step:
     """bool [1, span]: True up to the row itself."""
 
     @staticmethod
-    def at(row: int, num_rows: int, device: torch.device | str) -> "Step":
-        """The step for one row of a sequence of num_rows."""
-        span = min(-(-(row + 1) // SPAN_MULTIPLE) * SPAN_MULTIPLE, num_rows)
-        row_1 = torch.tensor([row], device=device)
-        return Step(row_1=row_1, span=span, visible_1M=torch.arange(span, device=device)[None] <= row_1)
+    def at(row: int, index_S: Tensor) -> "Step":
+        """The step for one row of a sequence; index_S is 0, 1, 2 ... for all its rows, on the network's device."""
+        span = min(-(-(row + 1) // SPAN_MULTIPLE) * SPAN_MULTIPLE, len(index_S))
+        row_1 = index_S[row : row + 1]
+        return Step(row_1=row_1, span=span, visible_1M=index_S[None, :span] <= row_1)

@@ -5,6 +5,7 @@ What a control says about a cell enters where that cell is predicted (see `layou
 Shape legend: B batch, V views, T latent frames, H W latent grid, N cells, S rows, C channels, D width.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,6 +13,11 @@ from worldtune.families.autoregressive.layout import Layout
 
 MAX_VIEWS = 8
 """Cameras that can be told apart."""
+
+
+def embedding_table(rows: int, width: int) -> nn.Embedding:
+    """A table with no values yet: drawing normal numbers on the meta device takes torch seconds to set up."""
+    return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
 
 
 class FrameInjection(nn.Module):
@@ -59,7 +65,7 @@ class ViewEmbedding(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.table = nn.Embedding(MAX_VIEWS, width)
+        self.table = embedding_table(MAX_VIEWS, width)
 
     def reset_parameters(self) -> None:
         """Zero."""

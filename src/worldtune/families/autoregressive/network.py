@@ -12,7 +12,7 @@ from worldtune.families.autoregressive.blocks import Block, CrossAttention, RMSN
 from worldtune.families.autoregressive.cache import Cache, LayerCache, Step
 from worldtune.families.autoregressive.config import NetworkConfig
 from worldtune.families.autoregressive.guide import Rows, position_tables, text_mask
-from worldtune.families.autoregressive.inject import DenseInjection, FrameInjection, ViewEmbedding
+from worldtune.families.autoregressive.inject import DenseInjection, FrameInjection, ViewEmbedding, embedding_table
 from worldtune.families.autoregressive.layout import Layout
 
 
@@ -28,7 +28,7 @@ class VideoTransformer(nn.Module):
                 f"the network reads text of width {config.text_channels}, the controls bring {widths.text}"
             )
         self.config, self.widths = config, widths
-        self.embed = nn.Embedding(config.num_embeddings, config.width)
+        self.embed = embedding_table(config.num_embeddings, config.width)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
         self.norm = RMSNorm(config.width, config.norm_eps)
         self.output = nn.Linear(config.width, config.vocab_size, bias=False)
@@ -87,7 +87,7 @@ class VideoTransformer(nn.Module):
         device, dtype = self.embed.weight.device, self.compute_dtype
         cos_SE, sin_SE, absolute_SD = position_tables(self.config, layout, device, dtype)
         text_BLC, mask_SL = None, None
-        if text_BVLC is not None and self.config.cross_attention_every:
+        if text_BVLC is not None:
             self._check_text(text_BVLC, layout)
             text_BLC = text_BVLC.flatten(1, 2).to(dtype)
             mask_SL = text_mask(layout, text_BVLC.shape[2], device)
@@ -101,6 +101,8 @@ class VideoTransformer(nn.Module):
         )
 
     def _check_text(self, text_BVLC: Tensor, layout: Layout) -> None:
+        if not self.config.cross_attention_every:
+            raise ValueError("the network was not built for a text carrier")
         wanted = (layout.views, self.config.text_channels)
         if text_BVLC.ndim != 4 or (text_BVLC.shape[1], text_BVLC.shape[3]) != wanted:
             raise ValueError(f"text must be [B, {wanted[0]}, L, {wanted[1]}], got {list(text_BVLC.shape)}")

@@ -1,0 +1,107 @@
+"""The objective against a computation by hand."""
+
+import pytest
+import torch
+
+from tests.autoregressive.toy import ALL, TOY, TOY_TEXT, carriers, model, tokens
+from worldtune.contract.condition import Condition
+from worldtune.contract.nouns import Batch
+from worldtune.families.autoregressive import objective
+from worldtune.families.autoregressive.config import NetworkConfig
+from worldtune.families.autoregressive.objective import Objective, loss, with_begin
+
+
+def batch_of(ids_BVTHW: torch.Tensor, num_observed_B: torch.Tensor | None = None) -> Batch:
+    """A batch without controls."""
+    size = len(ids_BVTHW)
+    return Batch(
+        target=ids_BVTHW,
+        controls={},
+        fps_hz_B=torch.ones(size),
+        clip_ids=tuple(map(str, range(size))),
+        num_observed_B=num_observed_B,
+    )
+
+
+def condition_of(given: dict[str, torch.Tensor]) -> Condition:
+    """Arguments of `guide` as a condition."""
+    return Condition(
+        text_BVLD=given.get("text_BVLC"), frame_BVTD=given.get("frame_BVTC"), dense_BVTHWC=given.get("dense_BVTHWC")
+    )
+
+
+@pytest.mark.parametrize("config", [TOY_TEXT, TOY], ids=["begin", "no begin"])
+@pytest.mark.parametrize("observed", [(1, 2), (0, 1)])
+def test_loss_is_what_a_hand_computes(config: NetworkConfig, observed: tuple[int, int]) -> None:
+    """Token by token, in the order frame, view, row, column."""
+    network, ids = model(config), tokens(views=2)
+    layout = network.layout(2, 3, 3, 4)
+    sequence = with_begin(network, layout.to_sequence(ids), layout)
+    logits = network(sequence, network.guide(layout)).double()
+    nll, z, right = [], [], []
+    for b in range(2):
+        row = int(config.begin_token) - 1
+        for t in range(3):
+            for cell in ids[b, :, t].flatten().tolist():
+                if t >= observed[b] and row >= 0:
+                    log_z = logits[b, row].exp().sum().log()
+                    nll.append(log_z - logits[b, row, cell])
+                    z.append(log_z**2)
+                    right.append(float(logits[b, row].argmax() == cell))
+                row += 1
+    settings = Objective(z_loss=0.1)
+    got, parts = loss(network, batch_of(ids, torch.tensor(observed)), Condition(), torch.Generator(), settings)
+    wanted = sum(nll) / len(nll) + 0.1 * sum(z) / len(z)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got.double(), wanted, rtol=1e-6, atol=0)
+    torch.testing.assert_close(parts["accuracy"].double(), torch.tensor(sum(right) / len(right)).double())
+    assert not parts["cross_entropy"].requires_grad
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, ids = condition_of(carriers(ALL)), tokens()
+    results = []
+    for logits_per_chunk in (1 << 26, 30 * 7):
+        monkeypatch.setattr(objective, "LOGITS_PER_CHUNK", logits_per_chunk)
+        network = model(TOY_TEXT, ALL)
+        total, _ = loss(network, batch_of(ids), given, torch.Generator().manual_seed(0), Objective())
+        total.backward()
+        results.append((total, network.output.weight.grad, network.frame_injection.out.weight.grad))
+    for whole, chunked in zip(*results, strict=True):
+        torch.testing.assert_close(whole, chunked)
+
+
+def test_the_number_of_given_frames_is_drawn() -> None:
+    network, ids = model(TOY_TEXT), tokens(batch=1)
+    settings = Objective(num_observed_min=0, num_observed_max=2)
+    seen = {
+        loss(network, batch_of(ids), Condition(), torch.Generator().manual_seed(s), settings)[0].item()
+        for s in range(12)
+    }
+    fixed = {
+        loss(network, batch_of(ids, torch.tensor([n])), Condition(), torch.Generator(), settings)[0].item()
+        for n in range(3)
+    }
+    assert seen == fixed
+
+
+def test_every_weight_learns() -> None:
+    network = model(TOY_TEXT, ALL)
+    total, _ = loss(network, batch_of(tokens(2)), condition_of(carriers(ALL, 2)), torch.Generator(), Objective())
+    total.backward()
+    assert [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()] == []
+
+
+def test_what_cannot_be_trained_is_refused() -> None:
+    network, ids = model(TOY_TEXT), tokens()
+    for target, message in (
+        (torch.zeros(2, 1, 3, 3, 4, 2), r"models token ids \[B,V,T,H,W\], got torch.float32"),
+        (ids + 20, r"token ids must lie in 0\.\.29, got \d+\.\.4\d"),
+        (ids[:, :, :1], "up to 1 latent frames are given, but clips have 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            loss(network, batch_of(target), Condition(), torch.Generator(), Objective())
+    with pytest.raises(ValueError, match="num_observed_min <= num_observed_max"):
+        Objective(num_observed_min=2)
+    with pytest.raises(ValueError, match="z_loss must not be negative"):
+        Objective(z_loss=-1.0)
