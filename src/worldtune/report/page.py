@@ -81,7 +81,7 @@ def _clip(clip: ShownClip) -> str:
     names = list(clip.films)
     uris = ";".join(f"--film-{number}:url({uri})" for number, uri in enumerate(clip.films.values()))
     small = "clip small" if clip.width_px < SMALL_PX else "clip"
-    film_width = "6.5rem" if clip.width_px <= 1.4 * clip.height_px else "15rem"
+    film_width = "6.5rem" if clip.width_px <= 1.4 * clip.height_px else "17rem"
     style = f"--frames:{clip.num_frames};--ratio:{clip.width_px / clip.height_px:.4f};--film-width:{film_width};{uris}"
     films = "".join(_figure(clip, name, number) for number, name in enumerate(names))
     strips = "".join(

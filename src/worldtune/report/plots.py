@@ -22,6 +22,7 @@ COLOURS = {
     "real": "#64748b",
 }
 OTHER_COLOUR = "#ef4444"
+WIDTH_IN = 5.2
 INK = "#010203"
 """Stands for the text colour of the page until the SVG is written."""
 
@@ -51,7 +52,7 @@ def colour_of(column: str) -> str:
 
 def values_plot(values: Mapping[str, Mapping[str, Any]], label: str) -> str:
     """One number per column with its interval, from floor to ceiling."""
-    figure, axes = _canvas(5.2, 0.9 + 0.34 * len(values), left=0.18)
+    figure, axes = _canvas(0.5 + 0.34 * len(values), left=0.18, top_in=0.05)
     for place, (column, pooled) in enumerate(values.items()):
         low = pooled["value"] if pooled["low"] is None else pooled["low"]
         high = pooled["value"] if pooled["high"] is None else pooled["high"]
@@ -65,7 +66,7 @@ def values_plot(values: Mapping[str, Mapping[str, Any]], label: str) -> str:
 
 def frames_plot(per_frame: Mapping[str, Sequence[float]], first_frame: int) -> str:
     """PSNR against the pixel frame; `first_frame` is the first that was not given."""
-    figure, axes = _canvas(5.2, 2.9)
+    figure, axes = _canvas(2.9)
     for column, values in per_frame.items():
         frames = range(first_frame, first_frame + len(values))
         axes.plot(frames, values, color=colour_of(column), label=column, marker="o", markersize=3)
@@ -77,7 +78,7 @@ def frames_plot(per_frame: Mapping[str, Sequence[float]], first_frame: int) -> s
 
 def gains_plot(gains: Sequence[float], versus: str) -> str:
     """What post-training gained on each clip, sorted."""
-    figure, axes = _canvas(5.2, 2.6)
+    figure, axes = _canvas(2.6, top_in=0.1)
     ordered = sorted(gains)
     colours = [colour_of("post-trained") if gain >= 0 else OTHER_COLOUR for gain in ordered]
     axes.bar(range(len(ordered)), ordered, color=colours, width=0.85)
@@ -90,7 +91,7 @@ def gains_plot(gains: Sequence[float], versus: str) -> str:
 
 def curves_plot(curves: Sequence[Mapping[str, Mapping[str, Sequence[float]]]]) -> str:
     """Training and validation losses against the step; one entry per seed, name -> {"step": [], "value": []}."""
-    figure, axes = _canvas(5.2, 2.9)
+    figure, axes = _canvas(2.9)
     names = list(dict.fromkeys(name for seed in curves for name in seed))
     palette = [COLOURS["copy"], *(colour for name, colour in COLOURS.items() if name not in ("copy", "real"))]
     for number, name in enumerate(names):
@@ -112,11 +113,11 @@ def curves_plot(curves: Sequence[Mapping[str, Mapping[str, Sequence[float]]]]) -
     return _svg(figure, "training and validation loss")
 
 
-def _canvas(width_in: float, height_in: float, left: float = 0.1) -> tuple[Figure, Axes]:
-    """A figure with fixed margins (`left` as a share of the width): automatic layout would take most of the time."""
+def _canvas(height_in: float, *, left: float = 0.1, top_in: float = 0.42) -> tuple[Figure, Axes]:
+    """A figure with fixed margins, `left` as a share of the width: automatic layout would take most of the time."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width_in, height_in))
-        figure.subplots_adjust(left=left, right=0.99, bottom=0.42 / height_in, top=1 - 0.42 / height_in)
+        figure = Figure(figsize=(WIDTH_IN, height_in))
+        figure.subplots_adjust(left=left, right=0.99, bottom=0.42 / height_in, top=1 - top_in / height_in)
         return figure, figure.add_subplot()
 
 
@@ -124,7 +125,15 @@ def _legend(axes: Axes) -> None:
     """Above the axes, so that it hides nothing."""
     columns = min(len(axes.get_legend_handles_labels()[1]), 3)
     with matplotlib.rc_context(STYLE):
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=9, handlelength=1.4, borderpad=0)
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=columns,
+            fontsize=9,
+            handlelength=1.4,
+            borderpad=0,
+            columnspacing=1,
+        )
 
 
 def _svg(figure: Figure, title: str) -> str:
