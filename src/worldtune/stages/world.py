@@ -33,10 +33,7 @@ class WorldModel(nn.Module):
     def condition(self, batch: Batch, keep: dict[str, Tensor]) -> Condition:
         """Every control's condition, joined. `keep` maps a control to bool [B]; absent means keep all."""
         everything_B = torch.ones(batch.size, dtype=torch.bool, device=batch.target.device)
-        parts = [
-            encoder(batch.controls[name], keep.get(name, everything_B))
-            for name, encoder in self.controls.items()
-        ]
+        parts = [encoder(batch.controls[name], keep.get(name, everything_B)) for name, encoder in self.controls.items()]
         condition = Condition.join(parts)
         if condition.text_BVLD is None:
             # Families are pre-trained with text; a task without text gives them the empty one: zero rows.

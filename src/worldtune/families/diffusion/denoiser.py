@@ -7,10 +7,11 @@ Latents here have standard deviation SIGMA_DATA, where a batch's target has stan
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from worldtune.contract.condition import Condition
 from worldtune.contract.nouns import Batch
+from worldtune.families.diffusion.logvariance import DiffusionModel
 
 SIGMA_DATA = 0.5
 """Standard deviation of the latents that every base of this family was trained on."""
@@ -77,7 +78,7 @@ def observe(
     )
 
 
-def takes_observed(model: nn.Module, batch: Batch) -> bool:
+def takes_observed(model: DiffusionModel, batch: Batch) -> bool:
     """Whether the network can be told which frames are given. ValueError when it cannot and the batch gives some."""
     takes_mask: bool = model.net.config.condition_mask
     if not takes_mask and batch.num_observed_B is not None and bool((batch.num_observed_B > 0).any()):
@@ -85,7 +86,7 @@ def takes_observed(model: nn.Module, batch: Batch) -> bool:
     return takes_mask
 
 
-def compute_dtype(model: nn.Module, device: torch.device) -> torch.dtype:
+def compute_dtype(model: DiffusionModel, device: torch.device) -> torch.dtype:
     """The dtype of the network's activations: autocast's where it is on, else that of the weights."""
     if torch.is_autocast_enabled(device.type):
         return torch.get_autocast_dtype(device.type)
@@ -94,7 +95,7 @@ def compute_dtype(model: nn.Module, device: torch.device) -> torch.dtype:
 
 
 def denoise(
-    model: nn.Module,
+    model: DiffusionModel,
     x_BVTHWC: Tensor,
     sigma_B: Tensor,
     condition: Condition,

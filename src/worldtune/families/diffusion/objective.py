@@ -6,7 +6,7 @@ Shape legend: B batch, V views, T latent frames, H W latent grid, C channels; 1 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from worldtune.contract.condition import Condition
 from worldtune.contract.nouns import Batch
@@ -19,6 +19,7 @@ from worldtune.families.diffusion.denoiser import (
     scaling,
     takes_observed,
 )
+from worldtune.families.diffusion.logvariance import DiffusionModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class Objective:
 
 
 def loss(
-    model: nn.Module, batch: Batch, condition: Condition, generator: torch.Generator, config: Objective
+    model: DiffusionModel, batch: Batch, condition: Condition, generator: torch.Generator, config: Objective
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean over all elements of exp(-u) w (x0 - clean)^2 + u, with w = (sigma^2 + sd^2) / (sigma sd)^2.
 

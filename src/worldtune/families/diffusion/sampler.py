@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from worldtune.contract.condition import Condition
 from worldtune.contract.nouns import Batch
 from worldtune.families.diffusion.denoiser import SIGMA_DATA, Observed, denoise, observe, takes_observed
+from worldtune.families.diffusion.logvariance import DiffusionModel
 
 SOLVERS = ("res", "euler")
 ENDS = ("clean", "sigma_min")
@@ -60,7 +61,7 @@ class Sampler:
 
 @torch.no_grad()
 def sample(
-    model: nn.Module,
+    model: DiffusionModel,
     batch: Batch,
     condition: Condition,
     null: Condition,
@@ -129,7 +130,7 @@ def _noise_by_row(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor
     return torch.stack([torch.randn(like.shape[1:], generator=generator) for generator in generators]).to(like.device)
 
 
-def _given_frames(model: nn.Module, batch: Batch, noise_BVTHWC: Tensor, config: Sampler) -> Observed | None:
+def _given_frames(model: DiffusionModel, batch: Batch, noise_BVTHWC: Tensor, config: Sampler) -> Observed | None:
     if not takes_observed(model, batch):
         return None
     ones_B = torch.ones(batch.size, device=batch.target.device)
@@ -143,7 +144,7 @@ def _given_frames(model: nn.Module, batch: Batch, noise_BVTHWC: Tensor, config: 
 
 
 def _guided(
-    model: nn.Module,
+    model: DiffusionModel,
     x_BVTHWC: Tensor,
     sigma: float,
     batch: Batch,
