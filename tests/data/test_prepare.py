@@ -200,3 +200,9 @@ def test_corrupt_entry(tmp_path: Path) -> None:
         prepared(tmp_path, folder)
     path.unlink()
     assert prepared(tmp_path, folder).tensors(0)["latent"].shape == (1, 2, 2, 2, 4)
+
+
+def test_captions_that_may_be_cut_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded = [episode(6, text="one two three four five six seven"), episode(6, text="one")]
+    prepared(tmp_path, write_dataset(tmp_path / "d", recorded, fps_hz=10))
+    assert "1 captions fill all 6 rows of the text encoder; words beyond are not read" in capsys.readouterr().err

@@ -135,7 +135,7 @@ class Dataset:
         return read_frames(span.path, times_s, tolerance_s=0.5 / self.fps_hz + 1e-3)
 
     def _images(self, episode: EpisodeInfo, key: str, indices: Sequence[int]) -> np.ndarray:
-        column = schema.read_parquet(episode.data_path, [key])[key].slice(episode.first_row, episode.length)
+        column = schema.read_rows(episode.data_path, [key], episode.first_row, episode.length)[key]
         images = []
         for index in indices:
             value, source = column[index].as_py() or {}, f"{episode.data_path}: episode {episode.index} frame {index}"

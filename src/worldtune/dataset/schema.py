@@ -115,6 +115,19 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
         raise ValueError(f"{path}: corrupt parquet file ({error})") from None
 
 
+def read_rows(path: Path, columns: list[str], first_row: int, num_rows: int) -> pa.Table:
+    """Some rows; only the row groups that hold them are read. ValueError as `read_parquet`."""
+    file = open_parquet(path)
+    ends = np.cumsum([file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)])
+    first_group, last_group = np.searchsorted(ends, [first_row, first_row + num_rows - 1], side="right")
+    before = 0 if first_group == 0 else int(ends[first_group - 1])
+    try:
+        table = file.read_row_groups(list(range(first_group, last_group + 1)), columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: corrupt parquet file ({error})") from None
+    return table.slice(first_row - before, num_rows)
+
+
 def tasks_table(texts: list[str]) -> pa.Table:
     """meta/tasks.parquet: task_index, and the text as the index that pandas restores."""
     index = {"name": "task", "field_name": "task", "pandas_type": "unicode", "numpy_type": "object", "metadata": None}

@@ -54,6 +54,7 @@ def prepare(dataset: Path, cache: Path, base: Base, *, controls: Sequence[str], 
             for batch in _batches(missing, encoder.batch_size):
                 encoder.add(writer, batch)
                 progress.advance(bar, len(batch))
+        encoder.note_full_texts(console)
         writer.finish([opened.clip_id(ref.episode, ref.start_frame) for ref in refs])
     except OSError as error:
         raise ValueError(_disk_words(error, cache)) from None
@@ -91,6 +92,7 @@ class _Encoder:
         pixels = len(dataset.views) * window.num_frames * window.height_px * window.width_px
         self.batch_size = max(1, min(_MAX_BATCH_CLIPS, _MAX_BATCH_PIXELS // pixels))
         self._rows_by_text: dict[str, Tensor] = {}
+        self._full_texts: set[str] = set()
 
     def header(self, base: str, example: WindowRef) -> CacheHeader:
         """What all entries share; one clip is read to learn the shapes of the controls."""
@@ -143,8 +145,17 @@ class _Encoder:
                 new = list(dict.fromkeys(texts))
             self._rows_by_text |= dict(zip(new, self.texts.encode(new), strict=True))
         rows = [self._rows_by_text[text] for text in texts]
+        self._full_texts |= {
+            text for text, row_LD in zip(texts, rows, strict=True) if len(row_LD) == self.texts.max_length
+        }
         tokens_VLD = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         return tokens_VLD.to(torch.float16)
+
+    def note_full_texts(self, console: Console) -> None:
+        """Say how many texts may have been cut by the text encoder."""
+        if count := len(self._full_texts):
+            limit = f"all {self.texts.max_length} rows of the text encoder"
+            console.print(f"{count} captions fill {limit}; words beyond are not read", soft_wrap=True)
 
 
 def _alignment_settings(config: Any) -> dict[str, Any]:
