@@ -78,7 +78,7 @@ def frames_plot(per_frame: Mapping[str, Sequence[float]], first_frame: int) -> s
 
 def gains_plot(gains: Sequence[float], versus: str) -> str:
     """What post-training gained on each clip, sorted."""
-    figure, axes = _canvas(2.6, top_in=0.1)
+    figure, axes = _canvas(2.6, left=0.13, top_in=0.1)
     ordered = sorted(gains)
     colours = [colour_of("post-trained") if gain >= 0 else OTHER_COLOUR for gain in ordered]
     axes.bar(range(len(ordered)), ordered, color=colours, width=0.85)
