@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from nano.data import WORLDS, load_videos
 from worldtune.codecs.nano_video import NanoVideoCodec, load, save
-from worldtune.codecs.nano_video.network import Autoencoder, NanoCodecConfig, to_groups
+from worldtune.codecs.nano_video.network import Autoencoder, NanoCodecConfig, relative_to_first, to_groups
 from worldtune.contract.files import write_json, write_whole
 from worldtune.contract.randomness import generator
 
@@ -26,15 +26,15 @@ TRAINING_FRAMES = 9
 """Of a training clip: the codec looks one latent frame back, and short clips give more variety per second."""
 
 
-def crop(videos: dict[str, Tensor], batch_size: int, step: int) -> Tensor:
+def crop(videos: dict[str, Tensor], batch_size: int, step: int, num_frames: int = TRAINING_FRAMES) -> Tensor:
     """A batch [B, 1 + r k, H, W, 3] in -1..1: worlds in turn, random clips, random first frames."""
     draw = generator(0, step, "codec batch")
     clips = []
     for row in range(batch_size):
         video = videos[WORLDS[(step + row) % len(WORLDS)]]
         clip = int(torch.randint(len(video), (), generator=draw))
-        start = int(torch.randint(video.shape[1] - TRAINING_FRAMES + 1, (), generator=draw))
-        clips.append(video[clip, start : start + TRAINING_FRAMES])
+        start = int(torch.randint(video.shape[1] - num_frames + 1, (), generator=draw))
+        clips.append(video[clip, start : start + num_frames])
     return torch.stack(clips).float() / 127.5 - 1
 
 
@@ -55,12 +55,12 @@ def fit_pca(videos: dict[str, Tensor], config: NanoCodecConfig) -> tuple[Tensor,
 
 def fit_statistics(network: Autoencoder, videos: dict[str, Tensor]) -> None:
     """Mean and deviation of the latents, separately for the first latent frame and the rest."""
-    frames = 1 + (TRAINING_FRAMES - 1) // network.config.frames_per_latent
+    frames = 1 + (FRAMES - 1) // network.config.frames_per_latent
     with torch.inference_mode():
         latents = []
         for step in range(24):
-            x_NCHW = to_groups(crop(videos, 12, 2_000_000 + step), network.config.frames_per_latent)
-            latents.append(network.encoder(x_NCHW, frames).unflatten(0, (-1, frames)))
+            x_NCHW = to_groups(crop(videos, 12, 2_000_000 + step, FRAMES), network.config.frames_per_latent)
+            latents.append(relative_to_first(network.encoder(x_NCHW, frames).unflatten(0, (-1, frames))))
     z_BTCHW = torch.cat(latents)
     for row, part in enumerate((z_BTCHW[:, :1], z_BTCHW[:, 1:])):
         network.latent_mean[row] = part.mean((0, 1, 3, 4))

@@ -1,8 +1,8 @@
 """Pre-train the nano DiT: `python -m nano.train_diffusion --data RENDERED --codec FOLDER --text FOLDER --out FOLDER`.
 
-Video prediction and generation on all three worlds at once, with captions (dropped in a tenth of the samples) and
-without any control. The same network, objective and loop as post-training; checkpoints every few minutes, so that it
-continues when it was killed.
+Video prediction from one or two latent frames on all three worlds at once, with captions (dropped in a tenth of the
+samples) and without any control. The same network, objective and loop as post-training; checkpoints every few minutes,
+so that it continues when it was killed.
 
 Shape legend: N clips, V views, T frames, H W grid, C channels, L text rows, D width.
 """
@@ -34,7 +34,7 @@ from worldtune.training.parallel import Processes
 from worldtune.training.state import TrainState
 
 FRAMES, STRIDE, FPS_HZ, TEXT_DROPOUT = 17, 8, 10.0, 0.1
-OBJECTIVE = diffusion.Objective(sigma_p_std=1.2, sigma_multiplier=2.0, num_observed_max=2)
+OBJECTIVE = diffusion.Objective(sigma_p_std=1.2, sigma_multiplier=2.0, num_observed_min=1, num_observed_max=2)
 
 
 def encode_split(args: argparse.Namespace, split: str) -> dict[str, Tensor]:

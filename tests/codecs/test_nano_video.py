@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from worldtune.codecs.nano_video import NanoVideoCodec, load, save
-from worldtune.codecs.nano_video.network import Autoencoder, NanoCodecConfig, from_groups, to_groups
+from worldtune.codecs.nano_video.network import (
+    Autoencoder,
+    NanoCodecConfig,
+    absolute,
+    from_groups,
+    relative_to_first,
+    to_groups,
+)
 
 TOY = NanoCodecConfig(fine_channels=8, coarse_channels=8, encoder_blocks=1, decoder_blocks=1, latent_channels=6)
 
@@ -27,6 +34,22 @@ def video(frames: int = 9, size: int = 16) -> torch.Tensor:
 def test_groups_round_trip() -> None:
     clip = video()[:, 0].float()
     assert torch.equal(from_groups(to_groups(clip, 4), frames=3, frames_per_latent=4), clip)
+
+
+def test_what_stands_still_is_zero() -> None:
+    network = random_network()
+    for previous in (network.encoder.previous, network.decoder.previous):
+        torch.nn.init.zeros_(previous.mix.weight)
+        torch.nn.init.zeros_(previous.mix.bias)
+    still = video()[:, :, :1].expand(-1, -1, 9, -1, -1, -1)
+    latent = NanoVideoCodec(network, "toy").encode(still)
+    assert latent[:, :, 0].abs().max() > 0.1
+    assert latent[:, :, 1:].abs().max() < 1e-5
+
+
+def test_relative_latents_round_trip() -> None:
+    z_BTHWC = torch.randn(2, 4, 3, 3, 5, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(absolute(relative_to_first(z_BTHWC)), z_BTHWC, atol=1e-6)
 
 
 def test_starts_as_the_linear_codec() -> None:

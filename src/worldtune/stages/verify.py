@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from worldtune.codecs.continuous_video.reference import check_tokenizer_case as check_continuous_case
 from worldtune.codecs.discrete_video.reference import check_tokenizer_case as check_discrete_case
+from worldtune.families.autoregressive.reference import check_ar_case
 from worldtune.families.diffusion.reference import check_dit_case
 
 Check = Callable[[Path], tuple[float, float]]
@@ -66,6 +67,8 @@ def _room_of(path: Path) -> Check | None:
         raise ValueError(f"{path}: config in its metadata is not valid JSON ({error})") from None
     if "model_channels" in config:
         return check_dit_case
+    if "n_kv_heads" in config:
+        return check_ar_case
     if "z_channels" in config:
         return check_discrete_case if "levels" in config else check_continuous_case
     return None

@@ -1,5 +1,7 @@
 """The nano continuous codec: 4 frames x 8 x 8 pixels per latent cell of 16 channels.
 
+Latent frames after the first are stored as differences from it.
+
 Shape legend: B batch, V views, T frames, H W rows and columns, C channels.
 """
 
@@ -11,7 +13,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from worldtune.codecs.nano_video.network import Autoencoder, NanoCodecConfig, from_groups, to_groups
+from worldtune.codecs.nano_video.network import (
+    Autoencoder,
+    NanoCodecConfig,
+    absolute,
+    from_groups,
+    relative_to_first,
+    to_groups,
+)
 from worldtune.contract.files import file_hash, read_json, write_json, write_whole
 from worldtune.contract.nouns import Grid
 
@@ -55,7 +64,7 @@ class NanoVideoCodec:
         for video in video_BVTHWC.flatten(0, 1).split(MAX_CLIPS):
             x_NCHW = to_groups(video.float() / 127.5 - 1, self.frames_per_latent)
             z_NCHW = self.network.encoder(x_NCHW, grid.frames)
-            parts.append(z_NCHW.unflatten(0, (-1, grid.frames)).permute(0, 1, 3, 4, 2))
+            parts.append(relative_to_first(z_NCHW.unflatten(0, (-1, grid.frames)).permute(0, 1, 3, 4, 2)))
         return torch.cat(parts).unflatten(0, (batch, views)).contiguous()
 
     @torch.inference_mode()
@@ -64,7 +73,8 @@ class NanoVideoCodec:
         batch, views, frames = latent_BVTHWC.shape[:3]
         parts = []
         for z in latent_BVTHWC.float().flatten(0, 1).split(MAX_CLIPS):
-            x_NCHW = self.network.decoder(z.permute(0, 1, 4, 2, 3).flatten(0, 1).contiguous(), frames)
+            z_NCHW = absolute(z).permute(0, 1, 4, 2, 3).flatten(0, 1).contiguous()
+            x_NCHW = self.network.decoder(z_NCHW, frames)
             video = from_groups(x_NCHW, frames, self.frames_per_latent)
             parts.append(((video + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
         return torch.cat(parts).unflatten(0, (batch, views))

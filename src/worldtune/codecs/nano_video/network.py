@@ -158,6 +158,16 @@ class Autoencoder(nn.Module):
             encoder.bias.copy_(-basis_CK @ per_channel_K.repeat_interleave(patch * patch))
 
 
+def relative_to_first(z_BTHWC: Tensor) -> Tensor:
+    """Later latent frames as differences from the first: what stands still is zero, and a model need not copy it."""
+    return torch.cat([z_BTHWC[:, :1], z_BTHWC[:, 1:] - z_BTHWC[:, :1]], 1)
+
+
+def absolute(z_BTHWC: Tensor) -> Tensor:
+    """The inverse of `relative_to_first`."""
+    return torch.cat([z_BTHWC[:, :1], z_BTHWC[:, 1:] + z_BTHWC[:, :1]], 1)
+
+
 def to_groups(video_BTHWC: Tensor, frames_per_latent: int) -> Tensor:
     """[B, 1 + r k, H, W, 3] -> [B (1 + k), 3 r, H, W]: the first frame repeated, then r frames per group."""
     first = video_BTHWC[:, :1].expand(-1, frames_per_latent, -1, -1, -1)
