@@ -10,6 +10,7 @@ from worldtune.video.resample import frame_indices, nearest_frames, resize, resi
 SIZES = st.integers(8, 80)
 
 
+@settings(max_examples=50, deadline=None)
 @given(start=st.integers(0, 50), num_frames=st.integers(1, 40), source_hz=st.floats(5, 60), share=st.floats(0.1, 1))
 def test_frame_indices_are_the_nearest(start: int, num_frames: int, source_hz: float, share: float) -> None:
     indices = frame_indices(start, num_frames, source_hz, source_hz * share)
@@ -19,6 +20,7 @@ def test_frame_indices_are_the_nearest(start: int, num_frames: int, source_hz: f
     assert (np.diff(indices) >= 1).all()
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0.001, 0.3), min_size=1, max_size=30), st.floats(1, 60))
 def test_nearest_frames_of_a_variable_rate(gaps_s: list[float], fps_hz: float) -> None:
     times_s = np.cumsum(gaps_s)
