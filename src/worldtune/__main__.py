@@ -41,11 +41,15 @@ def convert(
     source: Annotated[Path, typer.Argument(help="Folder in a foreign layout.")],
     destination: Annotated[Path, typer.Argument(help="New LeRobot v3 dataset.")],
     layout: Annotated[str, typer.Option(help="How SOURCE is laid out; `worldtune list` names the layouts.")],
+    allow_missing_captions: Annotated[
+        bool, typer.Option("--allow-missing-captions", help="Clips without a caption get an empty one.")
+    ] = False,
 ) -> None:
     """Turn a foreign layout into a LeRobot v3 dataset."""
     from worldtune.stages.convert import convert as stage
 
-    console.print(f"dataset: {stage(source, destination, layout)}")
+    made = stage(source, destination, layout, allow_missing_captions=allow_missing_captions)
+    console.print(f"dataset: {made}")
 
 
 @app.command(epilog="Example: worldtune check my-dataset --task general")
