@@ -96,11 +96,18 @@ def _cosmos(name: str, path: Path, codec: Path | None, text_encoder: Path | None
         name=name,
         family="diffusion",
         network=network,
-        codec_room="continuous_video",
+        codec_room=_codec_room(codec),
         codec_path=codec,
         text_path=text_encoder,
         window=COSMOS_WINDOW,
     )
+
+
+def _codec_room(path: Path) -> str:
+    """The nano codec tells itself by its configuration; everything else is NVIDIA's tokenizer."""
+    described = path / "config.json"
+    is_nano = described.exists() and "fine_channels" in read_json(described)
+    return "nano_video" if is_nano else "continuous_video"
 
 
 def _from_hub(name: str) -> Path:
