@@ -9,7 +9,7 @@ worldtune check $data --task general
 worldtune prepare $data "$out/cache" --base nano-diffusion
 for seed in 0 1 2; do
     worldtune train --task general --base nano-diffusion --data "$out/cache" --out "$out/run-$seed" --steps "$steps" --seed $seed
-    worldtune generate "$out/run-$seed" --data "$out/cache" --out "$out/clips-$seed" --num-clips 24 --seed $seed
+    worldtune generate "$out/run-$seed" --data "$out/cache" --out "$out/clips-$seed" --num-clips 64 --seed $seed
 done
 worldtune evaluate "$out/clips-0" "$out/clips-1" "$out/clips-2" --report "$out/report"
 echo "open $out/report/report.html"
