@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 NORM_EPS = 1e-6
-CHUNK_ELEMENTS = 1 << 16
-"""Elements of one chunk on a CPU: its float32 intermediates stay in the cache."""
+CHUNK_ELEMENTS = 1 << 18
+"""Elements of one chunk on a CPU: its float32 intermediates stay in the cache, and few kernels are started."""
 
 Rotary = tuple[Tensor, Tensor]
 
@@ -35,6 +35,15 @@ def norm_and_rotate(x_BNHD: Tensor, weight_D: Tensor, rotary: Rotary | None) -> 
 def _rotate(x_BNHD: Tensor, cos_BN1E: Tensor, sin_BN1E: Tensor) -> Tensor:
     a, b = x_BNHD.chunk(2, dim=-1)
     return torch.cat([a * cos_BN1E - b * sin_BN1E, b * cos_BN1E + a * sin_BN1E], dim=-1)
+
+
+def _turn(x_BNHD: Tensor, cos_BN1E: Tensor, sin_BN1E: Tensor) -> Tensor:
+    """The same in four passes, without intermediates and without a gradient."""
+    out_BNHD = torch.empty_like(x_BNHD)
+    (a, b), (out_a, out_b) = x_BNHD.chunk(2, dim=-1), out_BNHD.chunk(2, dim=-1)
+    torch.mul(a, cos_BN1E, out=out_a).addcmul_(b, sin_BN1E, value=-1)
+    torch.mul(b, cos_BN1E, out=out_b).addcmul_(a, sin_BN1E)
+    return out_BNHD
 
 
 def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,7 +68,7 @@ class _NormAndRotate(torch.autograd.Function):
         out_BNHD = torch.empty_like(x_BNHD)
         for chunk in _chunks(x_BNHD):
             scaled = _unit(x_BNHD[:, chunk])[0].mul_(weight_D)
-            rotated = scaled if cos is None or sin is None else _rotate(scaled, cos[:, chunk], sin[:, chunk])
+            rotated = scaled if cos is None or sin is None else _turn(scaled, cos[:, chunk], sin[:, chunk])
             out_BNHD[:, chunk] = rotated
         return out_BNHD
 
@@ -73,7 +82,7 @@ class _NormAndRotate(torch.autograd.Function):
             unit, factor = _unit(x_BNHD[:, chunk])
             grad = grad_BNHD[:, chunk].float()
             if cos is not None:
-                grad = _rotate(grad, cos[:, chunk], -sin[:, chunk])
+                grad = _turn(grad, cos[:, chunk], -sin[:, chunk])
             along = grad * unit
             dweight_D += along.flatten(0, -2).sum(0)
             mean = (along @ weight_D.float())[..., None] / x_BNHD.shape[-1]
