@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def measure(shape: Shape, precision: str, lora: bool, plan: Plan) -> dict[str, Any]:
-    """All contenders on one shape: they take turns, so that a slow moment of the machine hits all of them."""
+    """All contenders on one shape: they take turns, back and forth, so that a slow moment hits all of them."""
     dtype, mixed = PRECISIONS[precision]
     difference = parity.check(contenders(shape, dtype=torch.float32, mixed=False, lora=lora, seed=plan.seed))
     found = contenders(shape, dtype=dtype, mixed=mixed, lora=lora, seed=plan.seed)
@@ -84,7 +84,7 @@ def measure(shape: Shape, precision: str, lora: bool, plan: Plan) -> dict[str, A
     times: dict[str, list[tuple[float, float]]] = {contender.name: [] for contender in found}
     for round_number in range(plan.rounds + 1):
         is_warmup = round_number == 0
-        for contender in found:
+        for contender in found if round_number % 2 else reversed(found):
             measured = _run(contender, plan.warmup if is_warmup else plan.steps_per_round)
             times[contender.name] += [] if is_warmup else measured
         peaks.append(matmul_peak(product_dtype))
