@@ -19,7 +19,7 @@ demo: .venv/runtime     ## the main job on the shipped base and sample: prints w
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh recipes/demo.sh
 
 test: .venv/dev         ## all tests, at most 15 minutes on 2 cores
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: .venv/dev        ## lint, types, import walls
 	$(BIN)/ruff check .

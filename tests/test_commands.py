@@ -144,7 +144,7 @@ def documented_commands() -> list[tuple[str, str]]:
         *ROOT.glob("*/README.md"),
         *ROOT.glob("recipes/*.sh"),
     ]:
-        text = path.read_text().replace("\\\n", " ").replace("$seed", "0")
+        text = path.read_text().replace("\\\n", " ").replace("$seed", "0").replace("$steps", "1")
         blocks = [text] if path.suffix == ".sh" else re.findall(r"```(?:bash|sh)?\n(.*?)```", text, re.DOTALL)
         for line in "\n".join(blocks).splitlines():
             if match := re.search(r"(?:^\s*|-m )worldtune (\S.*)", line):

@@ -90,7 +90,7 @@ def test_trained_weights_load(finished: Path, toy: Path) -> None:
 def test_finished_run_says_so(toy: Path, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (finished / "metrics.jsonl").read_bytes()
     assert train(toy_run(toy), finished) == finished
-    assert "finished (20 steps)" in capsys.readouterr().out.replace("\n", " ")
+    assert "finished (20 steps)" in " ".join(capsys.readouterr().out.split())
     assert (finished / "metrics.jsonl").read_bytes() == before
 
 

@@ -1,0 +1,5 @@
+"""Toy networks are fastest on one thread, and two pytest workers then share two cores without waiting for each other."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
