@@ -1,4 +1,4 @@
-"""Toy networks are fastest on one thread, and two pytest workers then share two cores without waiting for each other."""
+"""Toy networks are fastest on one thread; two pytest workers then share two cores without waiting for each other."""
 
 import os
 
