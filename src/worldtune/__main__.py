@@ -36,7 +36,7 @@ def list_everything() -> None:
     overview(console)
 
 
-@app.command(epilog="Example: worldtune convert ../shared/data/driving my-dataset --layout videos")
+@app.command(epilog="Example: worldtune convert my-videos my-dataset --layout videos")
 def convert(
     source: Annotated[Path, typer.Argument(help="Folder in a foreign layout.")],
     destination: Annotated[Path, typer.Argument(help="New LeRobot v3 dataset.")],
@@ -198,7 +198,7 @@ def export(
     console.print(f"exported: {stage(run, folder, format, weights)}")
 
 
-@app.command(epilog="Example: worldtune verify ../shared/golden")
+@app.command(epilog="Example: worldtune verify reference-cases")
 def verify(folder: Annotated[Path, typer.Argument(help="Folder of reference cases (*.safetensors).")]) -> None:
     """Compare our networks with recorded outputs of NVIDIA's. Exit 1 when one differs."""
     from worldtune.stages.verify import verify as stage

@@ -53,10 +53,17 @@ def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
     return x * factor, factor
 
 
-def _chunks(x_BNHD: Tensor) -> Iterator[slice]:
+def _chunks(x_BNHD: Tensor, cos: Tensor | None, sin: Tensor | None) -> Iterator[tuple[slice, Rotary | None]]:
+    """Ranges of tokens and the rotation of each."""
     step = max(1, CHUNK_ELEMENTS * x_BNHD.shape[1] // max(1, x_BNHD.numel()))
-    for first in range(0, x_BNHD.shape[1], step):
-        yield slice(first, first + step)
+    for first in range(0, max(1, x_BNHD.shape[1]), step):
+        chunk = slice(first, first + step)
+        yield chunk, None if cos is None or sin is None else (cos[:, chunk], sin[:, chunk])
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Along the tokens; nothing is copied when there is one part."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 class _NormAndRotate(torch.autograd.Function):
@@ -65,26 +72,26 @@ class _NormAndRotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_BNHD: Tensor, weight_D: Tensor, cos: Tensor | None, sin: Tensor | None) -> Tensor:
         ctx.save_for_backward(x_BNHD, weight_D, cos, sin)
-        out_BNHD = torch.empty_like(x_BNHD)
-        for chunk in _chunks(x_BNHD):
+        parts = []
+        for chunk, rotary in _chunks(x_BNHD, cos, sin):
             scaled = _unit(x_BNHD[:, chunk])[0].mul_(weight_D)
-            rotated = scaled if cos is None or sin is None else _turn(scaled, cos[:, chunk], sin[:, chunk])
-            out_BNHD[:, chunk] = rotated
-        return out_BNHD
+            parts.append((scaled if rotary is None else _turn(scaled, *rotary)).to(x_BNHD.dtype))
+        return _joined(parts)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_BNHD: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad_BNHD: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         x_BNHD, weight_D, cos, sin = ctx.saved_tensors
-        dx_BNHD = torch.empty_like(x_BNHD)
-        dweight_D = torch.zeros_like(weight_D, dtype=torch.float32)
-        for chunk in _chunks(x_BNHD):
+        parts, dweights = [], []
+        for chunk, rotary in _chunks(x_BNHD, cos, sin):
             unit, factor = _unit(x_BNHD[:, chunk])
             grad = grad_BNHD[:, chunk].float()
-            if cos is not None:
-                grad = _turn(grad, cos[:, chunk], -sin[:, chunk])
+            if rotary is not None:
+                grad = _turn(grad, rotary[0], -rotary[1])
             along = grad * unit
-            dweight_D += along.flatten(0, -2).sum(0)
             mean = (along @ weight_D.float())[..., None] / x_BNHD.shape[-1]
-            dx_BNHD[:, chunk] = (grad * weight_D).addcmul_(unit, mean, value=-1).mul_(factor)
-        return dx_BNHD, dweight_D.to(weight_D.dtype), None, None
+            parts.append((grad * weight_D).addcmul_(unit, mean, value=-1).mul_(factor).to(x_BNHD.dtype))
+            if ctx.needs_input_grad[1]:
+                dweights.append(along.flatten(0, -2).sum(0))
+        dweight_D = torch.stack(dweights).sum(0).to(weight_D.dtype) if dweights else None
+        return _joined(parts), dweight_D, None, None
