@@ -93,6 +93,15 @@ class Batch:
     clip_ids: tuple[str, ...]
     num_observed_B: Tensor | None = None
     """Leading latent frames that are given. None in training: the objective draws it."""
+    observed_BVT: Tensor | None = None
+    """bool: latent frames of single views that are given, e.g. all of the first camera. It goes before num_observed_B;
+    None gives the same leading frames of every view."""
+
+    def given_BVT(self) -> Tensor | None:
+        """bool [B,V,T]: which latent frames are given. None when the batch does not say."""
+        if self.observed_BVT is not None:
+            return self.observed_BVT
+        return None if self.num_observed_B is None else leading(self.num_observed_B, self.target)
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
@@ -102,12 +111,20 @@ class Batch:
             fps_hz_B=self.fps_hz_B.to(device),
             clip_ids=self.clip_ids,
             num_observed_B=None if self.num_observed_B is None else self.num_observed_B.to(device),
+            observed_BVT=None if self.observed_BVT is None else self.observed_BVT.to(device),
         )
 
     @property
     def size(self) -> int:
         """B."""
         return self.target.shape[0]
+
+
+def leading(num_B: Tensor, target: Tensor) -> Tensor:
+    """bool [B,V,T] on the target's device: True for the first num_B latent frames of every view."""
+    views, frames = target.shape[1:3]
+    is_first_BT = torch.arange(frames, device=target.device) < num_B.to(target.device)[:, None]
+    return is_first_BT[:, None].expand(-1, views, -1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,3 +156,16 @@ class Coverage:
                 problems.append(f"{len(keys)} {kind} tensors, e.g. {', '.join(keys[:3])}")
         if problems:
             raise ValueError(f"{source}: weights do not fit the network: {'; '.join(problems)} ({self})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """How a number is called and read."""
+
+    label: str
+    better: str
+    """"higher" or "lower"."""
+    decimals: int
+    """How many decimals are worth printing."""
+    meaning: str
+    """One sentence for somebody who reads the report only."""

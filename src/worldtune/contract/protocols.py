@@ -3,7 +3,7 @@
 Shape legend: B batch, V views, T frames, H W rows and columns, C channels, L text tokens, D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from worldtune.contract.condition import Condition, Widths
-from worldtune.contract.nouns import Batch, Clip, Coverage, Field, Grid
+from worldtune.contract.nouns import Batch, Clip, Coverage, Field, Grid, Measure
 
 
 class Codec(Protocol):
@@ -70,6 +70,32 @@ class Control(Protocol):
         """The trained part. Its `widths` attribute is a Widths; `forward(arrays, keep_B) -> Condition`.
 
         `example` holds the arrays of one batch: they tell the widths. keep_B False nulls the control for that row.
+        A module may have `fit(clips: Iterable[dict[str, Tensor]])`: it is called once, with the arrays of every
+        training clip, before the first step; what it learns belongs into buffers, which are saved with the weights.
+        """
+        ...
+
+
+class Obedience(Protocol):
+    """How far a clip is from what its control commands: `controls/<name>/obedience.py`, for rooms that can tell.
+
+    A probe (`metrics/probe.py`), trained on real clips, reads the controlled quantity from the video.
+    """
+
+    MEASURES: dict[str, Measure]
+    """What `errors` returns, by name; names end with the unit."""
+
+    def targets(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Aligned arrays of one clip -> what the probe reads of each latent frame.
+
+        float32 [T, D] in physical units. Row k is of pixel frames (k-1)r .. kr; row 0 is not read.
+        """
+        ...
+
+    def errors(self, read_TD: np.ndarray, commanded_TD: np.ndarray, num_observed: int) -> dict[str, float]:
+        """Values of MEASURES for one clip: what was read from its video against what was commanded.
+
+        The first `num_observed` latent frames were given to the model and do not count, nor does row 0.
         """
         ...
 

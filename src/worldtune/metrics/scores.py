@@ -10,23 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from worldtune.contract.nouns import Measure
 from worldtune.metrics.frechet import frechet_distance
 from worldtune.metrics.intervals import Interval, bootstrap_mean, jackknife
 from worldtune.metrics.latents import Latents, latent_mse
 from worldtune.metrics.pixels import Video, dynamic_psnr_db, psnr_db, ssim
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """How a number is called and read."""
-
-    label: str
-    better: str
-    """"higher" or "lower"."""
-    decimals: int
-    """How many decimals are worth printing."""
-    meaning: str
-    """One sentence for somebody who reads the report only."""
 
 
 MEASURES: dict[str, Measure] = {
