@@ -24,7 +24,7 @@ from worldtune.contract.randomness import generator
 from worldtune.families import diffusion
 from worldtune.families.diffusion.logvariance import DiffusionModel
 from worldtune.families.diffusion.presets import NANO
-from worldtune.families.diffusion.weights import save
+from worldtune.families.diffusion.weights import load_base, save
 from worldtune.text import nano as nano_text
 from worldtune.training import checkpoint
 from worldtune.training.ema import EmaConfig
@@ -99,7 +99,8 @@ def pretrain(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     data, held_out = encode_split(args, "train"), encode_split(args, "val")
     torch.manual_seed(0)
-    model = DiffusionModel(NANO, Widths(text=data["text_NLD"].shape[-1]))
+    widths = Widths(text=data["text_NLD"].shape[-1])
+    model = load_base(args.start, widths)[0] if args.start else DiffusionModel(NANO, widths)
     optim = OptimConfig(lr=args.lr, schedule="cosine", warmup_steps=100, final_lr_ratio=0.02)
     state = TrainState.fresh(model, optim, EmaConfig(std=0.05))
     if newest := checkpoint.latest(args.out / "checkpoints"):
@@ -150,6 +151,7 @@ def main() -> None:
     parser.add_argument("--codec", type=Path, required=True)
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="network folder to go on from; default: random weights")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch-size", type=int, default=24)
     parser.add_argument("--lr", type=float, default=1e-3)

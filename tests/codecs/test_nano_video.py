@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worldtune.codecs.nano_video import NanoVideoCodec, load, save
-from worldtune.codecs.nano_video.network import (
+from worldtune.networks.nano_video.network import (
     Autoencoder,
     NanoCodecConfig,
     absolute,

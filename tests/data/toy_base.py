@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from worldtune.codecs import nano_video
-from worldtune.codecs.nano_video.network import Autoencoder, NanoCodecConfig
+from worldtune.networks.nano_video.network import Autoencoder, NanoCodecConfig
 from worldtune.stages.base import Base
 from worldtune.text import nano
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from worldtune.codecs import nano_video
-from worldtune.codecs.nano_video.network import Autoencoder, NanoCodecConfig
 from worldtune.contract.cache import Cache, CacheHeader, CacheWriter
 from worldtune.contract.condition import Widths
 from worldtune.contract.files import write_json
@@ -19,6 +18,7 @@ from worldtune.contract.randomness import generator
 from worldtune.families.diffusion import weights
 from worldtune.families.diffusion.config import NetworkConfig
 from worldtune.families.diffusion.logvariance import DiffusionModel
+from worldtune.networks.nano_video.network import Autoencoder, NanoCodecConfig
 from worldtune.run import Run, compose
 from worldtune.stages.base import find_base
 from worldtune.stages.train import train

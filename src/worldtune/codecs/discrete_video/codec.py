@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from worldtune.codecs.discrete_video.quantizer import COSMOS_LEVELS, Quantizer
 from worldtune.contract.nouns import Grid
 from worldtune.networks.causal_video import windows
 from worldtune.networks.causal_video.autoencoder import Autoencoder
 from worldtune.networks.causal_video.checkpoint import Checkpoint
 from worldtune.networks.causal_video.files import read
 from worldtune.networks.causal_video.windows import Passes, latent_grid
+from worldtune.networks.quantizer import COSMOS_LEVELS, Quantizer
 
 
 class DiscreteVideoCodec:

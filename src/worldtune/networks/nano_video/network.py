@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from worldtune.networks.quantizer import Quantizer
+
 FINE = 4
 """Pixels per cell of the fine grid, on which half of the residual blocks work."""
 
@@ -36,10 +38,14 @@ class NanoCodecConfig:
     """Residual blocks on each of the encoder's two grids."""
     decoder_blocks: int = 3
     """Residual blocks on each of the decoder's two grids."""
+    levels: tuple[int, ...] = ()
+    """Steps of every latent channel when latents are quantised (FSQ); empty for a continuous codec."""
 
     def __post_init__(self) -> None:
         if self.pixels_per_latent % FINE:
             raise ValueError(f"pixels_per_latent must be a multiple of {FINE}, got {self.pixels_per_latent}")
+        if self.levels and len(self.levels) != self.latent_channels:
+            raise ValueError(f"levels {list(self.levels)} do not go with latent_channels {self.latent_channels}")
 
     @property
     def group_channels(self) -> int:
@@ -137,25 +143,39 @@ class Autoencoder(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
+        self.quantizer = Quantizer(levels=config.levels) if config.levels else None
         # Row 0: the first latent frame (one repeated pixel frame); row 1: every later one.
         self.register_buffer("latent_mean", torch.zeros(2, config.latent_channels))
         self.register_buffer("latent_std", torch.ones(2, config.latent_channels))
 
-    def start_linear(self, mean_K: Tensor, basis_CK: Tensor) -> None:
-        """Make this the PCA codec: `basis_CK` holds orthonormal rows over K = 3 r p p patch values in -1..1."""
+    def codes(self, z_NCHW: Tensor) -> Tensor:
+        """What the decoder reads: the latents themselves, or their nearest codes in -1..1."""
+        if self.quantizer is None:
+            return z_NCHW
+        return self.quantizer.codes(z_NCHW.movedim(1, -1)).movedim(-1, 1)
+
+    def forward(self, x_NCHW: Tensor, frames: int) -> Tensor:
+        """There and back again, [B*T, 3r, H, W]."""
+        return self.decoder(self.codes(self.encoder(x_NCHW, frames)), frames)
+
+    def start_linear(self, mean_K: Tensor, basis_CK: Tensor, spread_C: Tensor | None = None) -> None:
+        """Make this the PCA codec: `basis_CK` holds orthonormal rows over K = 3 r p p patch values in -1..1.
+
+        spread_C: divides each channel, which the quantiser of a discrete codec wants near unit deviation. Then the
+        result is the PCA codec up to rounding and the quantiser's tanh.
+        """
         channels, patch = self.config.group_channels, self.config.pixels_per_latent
-        kernel = basis_CK.reshape(-1, channels, patch, patch)
+        spread_C = torch.ones(len(basis_CK)) if spread_C is None else spread_C
         encoder, decoder = self.encoder.linear, self.decoder.linear
         assert encoder.bias is not None
         assert decoder.bias is not None
+        # A transposed convolution has one bias per channel, the PCA mean one per pixel: fold the rest in.
+        per_channel_K = mean_K.reshape(channels, -1).mean(1).repeat_interleave(patch * patch)
         with torch.no_grad():
-            encoder.weight.copy_(kernel)
-            encoder.bias.copy_(-basis_CK @ mean_K)
-            decoder.weight.copy_(kernel)
-            # A transposed convolution has one bias per channel, the PCA mean one per pixel: fold the rest in.
-            per_channel_K = mean_K.reshape(channels, -1).mean(1)
-            decoder.bias.copy_(per_channel_K)
-            encoder.bias.copy_(-basis_CK @ per_channel_K.repeat_interleave(patch * patch))
+            encoder.weight.copy_((basis_CK / spread_C[:, None]).reshape(-1, channels, patch, patch))
+            encoder.bias.copy_(-(basis_CK @ per_channel_K) / spread_C)
+            decoder.weight.copy_((basis_CK * spread_C[:, None]).reshape(-1, channels, patch, patch))
+            decoder.bias.copy_(mean_K.reshape(channels, -1).mean(1))
 
 
 def relative_to_first(z_BTHWC: Tensor) -> Tensor:
