@@ -135,8 +135,8 @@ def test_condition_reaches_the_network():
     condition = Condition(text_BVLD=torch.ones(2, 1, 3, 5), frame_BVTD=torch.ones(2, 1, 4, 6))
     loss(model, batch_of(), condition, generator(0, 0, "a"), Objective())
     call = model.net.calls[0]
-    assert call["text_BVLD"] is condition.text_BVLD
-    assert call["frame_BVTD"] is condition.frame_BVTD
+    assert torch.equal(call["text_BVLD"], condition.text_BVLD)
+    assert torch.equal(call["frame_BVTD"], condition.frame_BVTD)
     assert call["dense_BVTHWC"] is None
 
 

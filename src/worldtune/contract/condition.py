@@ -34,7 +34,10 @@ class Widths:
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """What controls say about a batch, in words every family knows."""
+    """What controls say about a batch, in words every family knows.
+
+    An axis V, T, H or W of size 1 is shared: what it holds is the same for all. Families lay it out with `on_grid`.
+    """
 
     text_BVLD: Tensor | None = None
     """Text tokens, each view sees its own; zero rows are padding."""
@@ -48,13 +51,31 @@ class Condition:
         """Lay several controls side by side: text along L, frame and dense along channels."""
 
         def cat(tensors: list[Tensor | None], dim: int) -> Tensor | None:
-            present = [tensor for tensor in tensors if tensor is not None]
-            return torch.cat(present, dim) if present else None
+            present = [tensor.movedim(dim, -1) for tensor in tensors if tensor is not None]
+            if not present:
+                return None
+            shared = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in present))
+            return torch.cat([tensor.expand(*shared, -1) for tensor in present], -1).movedim(-1, dim)
 
         return Condition(
             text_BVLD=cat([part.text_BVLD for part in parts], 2),
             frame_BVTD=cat([part.frame_BVTD for part in parts], -1),
             dense_BVTHWC=cat([part.dense_BVTHWC for part in parts], -1),
+        )
+
+    def on_grid(self, views: int, frames: int, height: int, width: int) -> "Condition":
+        """The same with every shared axis laid out, without copies. Axes of another size stay as they are."""
+
+        def laid(tensor: Tensor | None, sizes: tuple[int, ...]) -> Tensor | None:
+            if tensor is None:
+                return None
+            pairs = zip(tensor.shape[1:-1], sizes, strict=True)
+            return tensor.expand(tensor.shape[0], *(size if got == 1 else got for got, size in pairs), -1)
+
+        return Condition(
+            text_BVLD=laid(self.text_BVLD, (views, -1)),
+            frame_BVTD=laid(self.frame_BVTD, (views, frames)),
+            dense_BVTHWC=laid(self.dense_BVTHWC, (views, frames, height, width)),
         )
 
     @property

@@ -116,6 +116,7 @@ def rows(batch: Batch, start: int, stop: int) -> Batch:
         fps_hz_B=batch.fps_hz_B[part],
         clip_ids=batch.clip_ids[part],
         num_observed_B=None if batch.num_observed_B is None else batch.num_observed_B[part],
+        observed_BVT=None if batch.observed_BVT is None else batch.observed_BVT[part],
     )
 
 
@@ -128,4 +129,5 @@ def with_foreign(batch: Batch, control: str) -> Batch:
         fps_hz_B=batch.fps_hz_B,
         clip_ids=batch.clip_ids,
         num_observed_B=batch.num_observed_B,
+        observed_BVT=batch.observed_BVT,
     )

@@ -47,41 +47,40 @@ def over_latents(value_B: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """The leading latent frames that the network is given instead of noise."""
+    """The latent frames that the network is given instead of noise."""
 
     clean_BVTHWC: Tensor
-    """True latents; frames after the observed ones are not looked at."""
+    """True latents; frames that are not observed are not looked at."""
     shown_BVTHWC: Tensor
     """What the network sees in their place, at input scale."""
-    is_observed_B1T111: Tensor
+    is_observed_BVT111: Tensor
     """bool."""
-    mask_B1T11: Tensor
+    mask_BVT11: Tensor
     """1 where the network is told that a frame is given. 0 everywhere for a sample whose observation is dropped."""
 
 
 def observe(
-    clean_BVTHWC: Tensor, num_observed_B: Tensor, *, keep_B: Tensor, augment_sigma_B: Tensor, noise_BVTHWC: Tensor
+    clean_BVTHWC: Tensor, given_BVT: Tensor, *, keep_B: Tensor, augment_sigma_B: Tensor, noise_BVTHWC: Tensor
 ) -> Observed:
-    """Give the first num_observed_B frames of every view, with a little noise of augment_sigma_B on them.
+    """Give the latent frames where given_BVT is True, with a little noise of augment_sigma_B on them.
 
     They arrive scaled as though their own noise level were augment_sigma_B. Where keep_B is False the frames and their
     mask are zero. Source: Cosmos-Predict1 video conditioning, `first_random_n`, `noise_with_sigma`.
     """
-    frames_T = torch.arange(clean_BVTHWC.shape[2], device=clean_BVTHWC.device)
-    is_observed_BT = frames_T < num_observed_B[:, None]
     noisy = clean_BVTHWC + noise_BVTHWC * over_latents(augment_sigma_B)
     return Observed(
         clean_BVTHWC=clean_BVTHWC,
         shown_BVTHWC=noisy * scaling(augment_sigma_B).into * over_latents(keep_B),
-        is_observed_B1T111=is_observed_BT[:, None, :, None, None, None],
-        mask_B1T11=(is_observed_BT & keep_B[:, None]).to(clean_BVTHWC.dtype)[:, None, :, None, None],
+        is_observed_BVT111=given_BVT[..., None, None, None],
+        mask_BVT11=(given_BVT & keep_B[:, None, None]).to(clean_BVTHWC.dtype)[..., None, None],
     )
 
 
 def takes_observed(model: DiffusionModel, batch: Batch) -> bool:
     """Whether the network can be told which frames are given. ValueError when it cannot and the batch gives some."""
     takes_mask: bool = model.net.config.condition_mask
-    if not takes_mask and batch.num_observed_B is not None and bool((batch.num_observed_B > 0).any()):
+    given_BVT = batch.given_BVT()
+    if not takes_mask and given_BVT is not None and bool(given_BVT.any()):
         raise ValueError("frames are given, but this base has no condition mask: take a video2world base")
     return takes_mask
 
@@ -109,14 +108,15 @@ def denoise(
     Observed frames are replaced on the way in and on the way out, so they receive no gradient. `show_observed` False
     leaves the input as it is.
     """
-    _, views, _, height, width, _ = x_BVTHWC.shape
+    _, views, frames, height, width, _ = x_BVTHWC.shape
+    condition = condition.on_grid(views, frames, height, width)
     factors = scaling(sigma_B.to(x_BVTHWC.dtype))
     seen_BVTHWC = (factors.into * x_BVTHWC).float()
     mask_BVTHW = None
     if observed is not None:
-        mask_BVTHW = observed.mask_B1T11.expand(-1, views, -1, height, width)
+        mask_BVTHW = observed.mask_BVT11.expand(-1, -1, -1, height, width)
         if show_observed:
-            seen_BVTHWC = torch.where(observed.is_observed_B1T111, observed.shown_BVTHWC, seen_BVTHWC)
+            seen_BVTHWC = torch.where(observed.is_observed_BVT111, observed.shown_BVTHWC, seen_BVTHWC)
     out_BVTHWC = model.net(
         seen_BVTHWC.to(compute_dtype(model, x_BVTHWC.device)),
         factors.noise_B.float(),
@@ -129,4 +129,4 @@ def denoise(
     clean_BVTHWC = factors.skip * x_BVTHWC + factors.out * out_BVTHWC.to(x_BVTHWC.dtype)
     if observed is None:
         return clean_BVTHWC
-    return torch.where(observed.is_observed_B1T111, observed.clean_BVTHWC.to(x_BVTHWC.dtype), clean_BVTHWC)
+    return torch.where(observed.is_observed_BVT111, observed.clean_BVTHWC.to(x_BVTHWC.dtype), clean_BVTHWC)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from worldtune.contract.condition import Condition
-from worldtune.contract.nouns import Batch
+from worldtune.contract.nouns import Batch, leading
 from worldtune.families.diffusion.denoiser import (
     SIGMA_DATA,
     Observed,
@@ -36,6 +36,8 @@ class Objective:
     """Fewest leading latent frames that are given."""
     num_observed_max: int = 2
     """Most leading latent frames that are given. Not read by a network without a condition mask."""
+    first_view_observed: float = 0.0
+    """Probability 0..1 that the whole first view is given: the other cameras then learn to follow it."""
     observed_dropout: float = 0.0
     """Probability 0..1 that the given frames are hidden from the network."""
     augment_sigma_p_mean: float = -3.0
@@ -55,8 +57,9 @@ class Objective:
                 f"objective: wanted 0 <= num_observed_min <= num_observed_max, got {self.num_observed_min} and "
                 f"{self.num_observed_max}"
             )
-        if not 0 <= self.observed_dropout <= 1:
-            raise ValueError(f"objective: observed_dropout must lie in 0..1, got {self.observed_dropout}")
+        for name in ("observed_dropout", "first_view_observed"):
+            if not 0 <= vars(self)[name] <= 1:
+                raise ValueError(f"objective: {name} must lie in 0..1, got {vars(self)[name]}")
         for name in ("sigma_p_std", "augment_sigma_p_std"):
             if not vars(self)[name] >= 0:
                 raise ValueError(f"objective: {name} must not be negative, got {vars(self)[name]}")
@@ -70,8 +73,8 @@ def loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean over all elements of exp(-u) w (x0 - clean)^2 + u, with w = (sigma^2 + sd^2) / (sigma sd)^2.
 
-    Given frames count as zero error, as in Cosmos. When the batch says how many frames are given (validation), that
-    number is used and none is hidden. All randomness comes from the CPU generator, whatever the device.
+    Given frames count as zero error, as in Cosmos. When the batch says which frames are given (validation), those are
+    and none is hidden. All randomness comes from the CPU generator, whatever the device.
 
     Parts: `x0_mse` error of the generated frames in units of the latents' variance, `weighted` the loss without the
     learned variance, `log_variance` u, `sigma`; each a mean over the batch.
@@ -110,10 +113,14 @@ def _draw_observed(clean_BVTHWC: Tensor, batch: Batch, generator: torch.Generato
     num_B = torch.randint(config.num_observed_min, config.num_observed_max + 1, (size,), generator=generator)
     keep_B = torch.rand(size, generator=generator) >= config.observed_dropout
     augment_B = torch.randn(size, generator=generator) * config.augment_sigma_p_std + config.augment_sigma_p_mean
-    most = config.num_observed_max
-    if batch.num_observed_B is not None:
-        num_B, keep_B = batch.num_observed_B, torch.ones_like(keep_B)
-        most = int(num_B.max())
+    said_BVT = batch.given_BVT()
+    if said_BVT is None:
+        given_BVT, most = leading(num_B, clean_BVTHWC), config.num_observed_max
+        if config.first_view_observed > 0:
+            chosen_B = torch.rand(size, generator=generator) < config.first_view_observed
+            given_BVT = _with_first_view(given_BVT, chosen_B.to(device))
+    else:
+        given_BVT, keep_B, most = said_BVT, torch.ones_like(keep_B), int(said_BVT.sum(2).amin(1).max())
     if most >= clean_BVTHWC.shape[2]:
         raise ValueError(
             f"up to {most} latent frames are given, but clips have {clean_BVTHWC.shape[2]}: lower num_observed_max, "
@@ -121,15 +128,23 @@ def _draw_observed(clean_BVTHWC: Tensor, batch: Batch, generator: torch.Generato
         )
     return observe(
         clean_BVTHWC,
-        num_B.to(device),
+        given_BVT,
         keep_B=keep_B.to(device),
         augment_sigma_B=augment_B.exp().to(device) * config.augment_sigma_multiplier,
         noise_BVTHWC=torch.randn(clean_BVTHWC.shape, generator=generator).to(device),
     )
 
 
+def _with_first_view(given_BVT: Tensor, chosen_B: Tensor) -> Tensor:
+    """The first view is given whole where chosen. ValueError when there is no other view to generate."""
+    if given_BVT.shape[1] == 1:
+        raise ValueError("objective: first_view_observed needs clips of several views, these have one")
+    is_first_V1 = torch.arange(given_BVT.shape[1], device=given_BVT.device)[:, None] == 0
+    return given_BVT | (is_first_V1 & chosen_B[:, None, None])
+
+
 def _generated_share(observed: Observed | None, like_B: Tensor) -> Tensor:
     """Share of the frames that are not given, [B]."""
     if observed is None:
         return torch.ones_like(like_B)
-    return 1 - observed.is_observed_B1T111.to(like_B.dtype).flatten(1).mean(1)
+    return 1 - observed.is_observed_BVT111.to(like_B.dtype).flatten(1).mean(1)

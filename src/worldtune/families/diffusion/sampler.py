@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from worldtune.contract.condition import Condition
-from worldtune.contract.nouns import Batch
+from worldtune.contract.nouns import Batch, leading
 from worldtune.families.diffusion.denoiser import SIGMA_DATA, Observed, denoise, observe, takes_observed
 from worldtune.families.diffusion.logvariance import DiffusionModel
 
@@ -68,9 +68,9 @@ def sample(
     generators: Sequence[torch.Generator],
     config: Sampler,
 ) -> Tensor:
-    """Latents like batch.target, float32, whose first num_observed_B frames of every view are the batch's.
+    """Latents like batch.target, float32, whose given frames (`Batch.given_BVT`) are the batch's.
 
-    Later frames of batch.target are not looked at. `null` is used with guidance only.
+    Other frames of batch.target are not looked at. `null` is used with guidance only.
     Raises ValueError when frames are given to a network without a condition mask.
     """
     assert len(generators) == batch.size, f"{len(generators)} generators for {batch.size} rows"
@@ -82,9 +82,9 @@ def sample(
 
     x_BVTHWC = solve(clean, noise_BVTHWC.double() * config.sigma_max, config)
     out_BVTHWC = (x_BVTHWC / SIGMA_DATA).float()
-    return (
-        out_BVTHWC if observed is None else torch.where(observed.is_observed_B1T111, batch.target.float(), out_BVTHWC)
-    )
+    if observed is None:
+        return out_BVTHWC
+    return torch.where(observed.is_observed_BVT111, batch.target.float(), out_BVTHWC)
 
 
 def solve(denoiser: Denoiser, x: Tensor, config: Sampler) -> Tensor:
@@ -133,10 +133,10 @@ def _noise_by_row(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor
 def _given_frames(model: DiffusionModel, batch: Batch, noise_BVTHWC: Tensor, config: Sampler) -> Observed | None:
     if not takes_observed(model, batch):
         return None
-    ones_B = torch.ones(batch.size, device=batch.target.device)
+    ones_B, given_BVT = torch.ones(batch.size, device=batch.target.device), batch.given_BVT()
     return observe(
         batch.target.float() * SIGMA_DATA,
-        torch.zeros_like(ones_B) if batch.num_observed_B is None else batch.num_observed_B,
+        leading(torch.zeros_like(ones_B), batch.target) if given_BVT is None else given_BVT,
         keep_B=ones_B.bool(),
         augment_sigma_B=ones_B * config.augment_sigma,
         noise_BVTHWC=noise_BVTHWC,
