@@ -84,9 +84,9 @@ def sample(
     generators: Sequence[torch.Generator],
     config: Sampler,
 ) -> Tensor:
-    """Tokens like batch.target whose first num_observed_B frames of every view are the batch's.
+    """Tokens like batch.target whose given frames (`Batch.given_BVT`) are the batch's.
 
-    Later frames of batch.target are not looked at. Clips may have more latent frames than the base was trained on: the
+    Other frames of batch.target are not looked at. A given view is seen up to the frame being made. Clips may have more latent frames than the base was trained on: the
     window then slides over the tokens, positions starting anew in each. `null` is used with guidance only. Raises
     ValueError for a grid larger than the base's, and when nothing is given to a base without a begin token.
     """
@@ -97,11 +97,12 @@ def sample(
     layout = Layout(views=views, frames=frames, height=height, width=width, num_begin=model.config.num_begin)
     uniform_BTY = _uniform_by_row(layout, generators, batch.target.device)
     cells_BTY = layout.to_sequence(batch.target).unflatten(1, (frames, -1)).clone()
-    observed_B = cells_BTY.new_zeros(batch.size) if batch.num_observed_B is None else batch.num_observed_B
+    given_BTY = _given_cells(batch)
+    condition, null = (part.on_grid(views, frames, height, width) for part in (condition, null))
     guided = _stacked(condition, null) if config.guidance > 0 else condition
     for window in windows(frames, model.config.max_frames, config):
         new = list(window.frames[window.num_known :])
-        made_BTY = _fill_window(model, window, layout, cells_BTY, observed_B, uniform_BTY, guided, config)
+        made_BTY = _fill_window(model, window, layout, cells_BTY, given_BTY, uniform_BTY, guided, config)
         cells_BTY[:, new] = made_BTY[:, window.num_known :]
     return layout.to_grid(cells_BTY.flatten(1))
 
@@ -111,7 +112,7 @@ def _fill_window(
     window: Window,
     clip: Layout,
     cells_BTY: Tensor,
-    observed_B: Tensor,
+    given_BTY: Tensor,
     uniform_BTY: Tensor,
     condition: Condition,
     config: Sampler,
@@ -120,8 +121,7 @@ def _fill_window(
     index_T = torch.tensor(window.frames, device=cells_BTY.device)
     layout = model.layout(clip.views, len(window.frames), clip.height, clip.width)
     cells_BN, uniform_BN = cells_BTY[:, index_T].flatten(1), uniform_BTY[:, index_T].flatten(1)
-    given_BT = index_T < observed_B[:, None].to(index_T.device)
-    given_BN = given_BT.repeat_interleave(layout.cells_per_frame, dim=1)
+    given_BN = given_BTY[:, index_T].flatten(1)
     rows = model.guide(
         layout,
         text_BVLC=condition.text_BVLD,
@@ -139,10 +139,20 @@ def _fill_window(
         )
         return torch.where(given_BN[:, cell], cells_BN[:, cell], drawn_B)
 
-    num_known = max(window.num_known, int(given_BT.sum(1).min()))
+    num_given = int(given_BN.all(0).long().cumprod(0).sum())
+    num_known = max(window.num_known * layout.cells_per_frame, num_given)
     copies = 2 if config.guidance > 0 else 1
-    filled_BN = fill(model, layout, rows, cells_BN, num_known * layout.cells_per_frame, copies, choose)
+    filled_BN = fill(model, layout, rows, cells_BN, num_known, copies, choose)
     return filled_BN.unflatten(1, (layout.frames, -1))
+
+
+def _given_cells(batch: Batch) -> Tensor:
+    """bool [B, T, Y]."""
+    given_BVT = batch.given_BVT()
+    if given_BVT is None:
+        given_BVT = torch.zeros(batch.target.shape[:3], dtype=torch.bool, device=batch.target.device)
+    cells_per_view = batch.target.shape[3] * batch.target.shape[4]
+    return given_BVT.transpose(1, 2).repeat_interleave(cells_per_view, dim=2)
 
 
 def guide_logits(logits_RX: Tensor, guidance: float) -> Tensor:
