@@ -86,9 +86,10 @@ def sample(
 ) -> Tensor:
     """Tokens like batch.target whose given frames (`Batch.given_BVT`) are the batch's.
 
-    Other frames of batch.target are not looked at. A given view is seen up to the frame being made. Clips may have more latent frames than the base was trained on: the
-    window then slides over the tokens, positions starting anew in each. `null` is used with guidance only. Raises
-    ValueError for a grid larger than the base's, and when nothing is given to a base without a begin token.
+    Other frames of batch.target are not looked at. A given view is seen up to the frame being made. Clips may have more
+    latent frames than the base was trained on: the window then slides over the tokens, positions starting anew in each.
+    `null` is used with guidance only. Raises ValueError for a grid larger than the base's, and when nothing is given to
+    a base without a begin token.
     """
     assert isinstance(model, VideoTransformer)
     assert len(generators) == batch.size, f"{len(generators)} generators for {batch.size} rows"
