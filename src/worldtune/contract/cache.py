@@ -154,12 +154,13 @@ class Cache:
             raise ValueError(f"{self.folder}: no clip in split {split!r}; it has {', '.join(splits) or 'no clips'}")
         return found
 
-    def tensors(self, index: int) -> dict[str, Tensor]:
-        """The tensors of one clip; control arrays padded with zeros to the header's shape."""
+    def tensors(self, index: int, prefix: str = "") -> dict[str, Tensor]:
+        """The tensors of one clip whose names begin so; control arrays padded with zeros to the header's shape."""
         path = self.folder / "entries" / f"{self._rows[index]['id']}.safetensors"
         with _opened(path) as stream:
             try:
-                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+                names = [name for name in stream.keys() if name.startswith(prefix)]  # noqa: SIM118
+                tensors = {name: stream.get_tensor(name) for name in names}
             except SafetensorError as error:
                 raise ValueError(f"{path}: cache entry is corrupt ({error}); delete it and run prepare again") from None
         return {name: self._padded(name, tensor, path) for name, tensor in tensors.items()}

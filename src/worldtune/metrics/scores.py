@@ -16,7 +16,6 @@ from worldtune.metrics.intervals import Interval, bootstrap_mean, jackknife
 from worldtune.metrics.latents import Latents, latent_mse
 from worldtune.metrics.pixels import Video, dynamic_psnr_db, psnr_db, ssim
 
-
 MEASURES: dict[str, Measure] = {
     "psnr_db": Measure(
         label="PSNR, dB",

@@ -11,7 +11,7 @@ from worldtune.contract.cache import Cache
 from worldtune.contract.nouns import Batch, Coverage
 from worldtune.contract.randomness import generator
 from worldtune.run import Run
-from worldtune.stages.world import WorldModel, assemble
+from worldtune.stages.world import WorldModel, assemble, fit_controls
 from worldtune.training import adapters, optim
 from worldtune.training.loop import resolved_precision
 from worldtune.training.parallel import Processes
@@ -83,6 +83,7 @@ def prepare_model(run: Run, cache: Cache, where: Processes) -> tuple[WorldModel,
     coverage.require_complete(run.base)
     if not coverage.matched:
         raise ValueError(f"{run.base}: the base was not loaded, not one of its tensors fits the network")
+    fit_controls(world, cache)
     adapters.adapt(
         world,
         run.adapter,

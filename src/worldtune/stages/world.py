@@ -97,6 +97,14 @@ def _encoders(run: Run, cache: Cache) -> dict[str, nn.Module]:
     return encoders
 
 
+def fit_controls(world: WorldModel, cache: Cache) -> None:
+    """Let every encoder that learns from data as a whole (see `Control.encoder`) see the training clips."""
+    for name, encoder in world.controls.items():
+        if hasattr(encoder, "fit"):
+            indices = cache.indices("train")
+            encoder.fit(control_arrays(cache.tensors(index, f"{name}/"), name) for index in indices)  # type: ignore[operator]
+
+
 def control_arrays(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """The arrays of one control out of a cache entry, keys without the control's name."""
     return {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
@@ -109,8 +117,23 @@ def load_world(folder: Path, cache: Cache, weights: str = "ema") -> WorldModel:
     path = folder / "weights" / f"{weights}.safetensors"
     if not path.exists():
         raise ValueError(f"{path}: no such file; the run is not finished, start the same `worldtune train` again")
-    world.load_state_dict(load_file(path), strict=True)
+    weights_by_name = load_file(path)
+    for name, encoder in world.controls.items():
+        _require_same_sizes(name, encoder, weights_by_name, path, cache)
+    world.load_state_dict(weights_by_name, strict=True)
     return world.eval()
+
+
+def _require_same_sizes(name: str, encoder: nn.Module, saved: dict[str, Tensor], path: Path, cache: Cache) -> None:
+    """ValueError when a control of the cache is not as wide as the one that the run was trained on."""
+    for key, tensor in encoder.state_dict().items():
+        trained = saved.get(f"controls.{name}.{key}")
+        if trained is None or trained.shape != tensor.shape:
+            had = "none" if trained is None else f"{list(trained.shape)}"
+            raise ValueError(
+                f"{path}: trained on another {name} control than {cache.folder} has ({key} is {had}, the cache needs "
+                f"{list(tensor.shape)}); use a cache of the same kind of data"
+            )
 
 
 def base_world(folder: Path, cache: Cache) -> WorldModel:
