@@ -6,7 +6,7 @@ import torch
 from tests.autoregressive.toy import ALL, TOY, TOY_TEXT, carriers, model, tokens
 from worldtune.contract.condition import Condition
 from worldtune.contract.nouns import Batch
-from worldtune.families.autoregressive import objective
+from worldtune.families.autoregressive import scoring
 from worldtune.families.autoregressive.config import NetworkConfig
 from worldtune.families.autoregressive.objective import Objective, loss, with_begin
 
@@ -62,13 +62,41 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     given, ids = condition_of(carriers(ALL)), tokens()
     results = []
     for logits_per_chunk in (1 << 26, 30 * 7):
-        monkeypatch.setattr(objective, "LOGITS_PER_CHUNK", logits_per_chunk)
+        monkeypatch.setitem(scoring.LOGITS_PER_CHUNK, "cpu", logits_per_chunk)
         network = model(TOY_TEXT, ALL)
         total, _ = loss(network, batch_of(ids), given, torch.Generator().manual_seed(0), Objective())
         total.backward()
         results.append((total, network.output.weight.grad, network.frame_injection.out.weight.grad))
     for whole, chunked in zip(*results, strict=True):
         torch.testing.assert_close(whole, chunked)
+
+
+def test_gradients_are_those_of_the_plain_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several chunks, float64 against float32."""
+    monkeypatch.setitem(scoring.LOGITS_PER_CHUNK, "cpu", 30 * 4)
+    draw = torch.Generator().manual_seed(0)
+    output = torch.nn.Linear(8, 30, bias=False)
+    hidden = torch.randn(11, 8, generator=draw, requires_grad=True)
+    targets = torch.randint(30, (11,), generator=draw)
+    (3 * scoring.score(output, hidden, targets, 0.1).loss).backward()
+    got = hidden.grad, output.weight.grad
+    plain, weight = (tensor.detach().double().requires_grad_() for tensor in (hidden, output.weight))
+    log_probability, log_z = (plain @ weight.T).log_softmax(-1), (plain @ weight.T).logsumexp(-1)
+    wanted = torch.nn.functional.nll_loss(log_probability, targets) + 0.1 * log_z.square().mean()
+    (3 * wanted).backward()
+    for mine, theirs in zip(got, (plain.grad, weight.grad), strict=True):
+        torch.testing.assert_close(mine, theirs.float(), rtol=1e-5, atol=1e-7)
+
+
+def test_a_frozen_output_layer_gets_no_gradient_and_passes_one_on() -> None:
+    output = torch.nn.Linear(8, 30, bias=False).requires_grad_(False)
+    hidden = torch.randn(5, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    scoring.score(output, hidden, torch.arange(5), 0.1).loss.backward()
+    assert output.weight.grad is None
+    assert hidden.grad is not None
+    assert hidden.grad.any()
+    with torch.no_grad():
+        assert not scoring.score(output, hidden, torch.arange(5), 0.1).loss.requires_grad
 
 
 def test_the_number_of_given_frames_is_drawn() -> None:

@@ -1,23 +1,18 @@
 """Next-token cross-entropy with z-loss.
 
-Shape legend: B batch, V views, T latent frames, H W latent grid, N cells, S rows that predict a cell, M = B S,
-D width, X vocabulary.
+Shape legend: B batch, V views, T latent frames, H W latent grid, N cells, S rows that predict a cell, D width.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from worldtune.contract.condition import Condition
 from worldtune.contract.nouns import Batch
 from worldtune.families.autoregressive.layout import Layout
 from worldtune.families.autoregressive.network import VideoTransformer
-
-LOGITS_PER_CHUNK = 1 << 26
-"""More logits than this are computed in chunks, and again in the backward pass: 12,800 tokens times 64,000 ids would
-take 3 GB of float32 several times over."""
+from worldtune.families.autoregressive.scoring import score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,15 +61,9 @@ def loss(
         dense_BVTHWC=condition.dense_BVTHWC,
     )
     hidden_BSD = model.hidden(sequence_BS[:, :-1], rows)
-    nll_BS, log_z_BS, right_BS = token_losses(model.output, hidden_BSD, sequence_BS[:, 1:])
     scored_BS = _frame_of_target(layout, batch.target.device) >= given_B[:, None]
-
-    def mean(values_BS: Tensor) -> Tensor:
-        return (values_BS * scored_BS).sum() / scored_BS.sum()
-
-    cross_entropy, log_z_squared = mean(nll_BS), mean(log_z_BS.square())
-    parts = {"cross_entropy": cross_entropy, "log_z_squared": log_z_squared, "accuracy": mean(right_BS)}
-    return cross_entropy + config.z_loss * log_z_squared, {name: value.detach() for name, value in parts.items()}
+    scores = score(model.output, hidden_BSD[scored_BS], sequence_BS[:, 1:][scored_BS], config.z_loss)
+    return scores.loss, {name: vars(scores)[name] for name in ("cross_entropy", "log_z_squared", "accuracy")}
 
 
 def require_tokens(model: VideoTransformer, target_BVTHW: Tensor) -> None:
@@ -93,29 +82,6 @@ def with_begin(model: VideoTransformer, cells_BN: Tensor, layout: Layout) -> Ten
     """[B, N + begin]: the begin token before the cells, if the network has one."""
     begin_BK = cells_BN.new_full((len(cells_BN), layout.num_begin), model.config.vocab_size)
     return torch.cat([begin_BK, cells_BN], dim=1)
-
-
-def token_losses(output: nn.Linear, hidden_BSD: Tensor, targets_BS: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Negative log-likelihood, log-normaliser, and 1.0 where the likeliest id is the target; three float32 [B, S]."""
-    hidden_MD, targets_M = hidden_BSD.flatten(0, 1), targets_BS.flatten()
-    size = max(1, LOGITS_PER_CHUNK // output.out_features)
-    if len(hidden_MD) <= size:
-        parts = _losses(output, hidden_MD, targets_M)
-    else:
-        chunks = [
-            checkpoint(_losses, output, hidden, targets, use_reentrant=False)
-            for hidden, targets in zip(hidden_MD.split(size), targets_M.split(size), strict=True)
-        ]
-        parts = tuple(torch.cat(part) for part in zip(*chunks, strict=True))
-    nll, log_z, right = (part.unflatten(0, targets_BS.shape) for part in parts)
-    return nll, log_z, right
-
-
-def _losses(output: nn.Module, hidden_MD: Tensor, targets_M: Tensor) -> tuple[Tensor, ...]:
-    logits_MX = output(hidden_MD).float()
-    log_z_M = logits_MX.logsumexp(-1)
-    nll_M = log_z_M - logits_MX.gather(1, targets_M[:, None]).squeeze(1)
-    return nll_M, log_z_M, (logits_MX.detach().argmax(-1) == targets_M).float()
 
 
 def _frame_of_target(layout: Layout, device: torch.device) -> Tensor:
