@@ -3,7 +3,7 @@
 Shape legend: B batch, V views, T frames, H W rows and columns, C channels, L text tokens, D width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,21 +23,34 @@ class Codec(Protocol):
     latent_channels: int
     frames_per_latent: int
     pixels_per_latent: int
+    network: nn.Module
+    """Its weights: whoever computes on another device than the CPU moves them there."""
+
+    @property
+    def num_codes(self) -> int | None:
+        """Size of the vocabulary of a discrete codec, whose "latents" are token ids 0 .. num_codes - 1; else None."""
+        ...
 
     def grid(self, *, views: int, frames: int, height_px: int, width_px: int) -> Grid:
         """The latent grid of a clip. ValueError unless frames = 1 + r k and the size divides."""
         ...
 
     def encode(self, video_BVTHWC: Tensor) -> Tensor:
-        """uint8 [B,V,T,H,W,3] -> raw latents, float32 [B,V,t,h,w,C]. Every view is encoded on its own."""
+        """uint8 [B,V,T,H,W,3] -> raw latents, float32 [B,V,t,h,w,C], or token ids, int64 [B,V,t,h,w].
+
+        Every view is encoded on its own.
+        """
         ...
 
     def decode(self, latent_BVTHWC: Tensor) -> Tensor:
-        """Raw latents -> uint8 [B,V,T,H,W,3]."""
+        """What `encode` gives -> uint8 [B,V,T,H,W,3]."""
         ...
 
     def statistics(self, frames: int) -> tuple[Tensor, Tensor]:
-        """(mean_TC, std_TC) of raw latents for that many latent frames; (z - mean) / std has unit variance."""
+        """(mean_TC, std_TC) of raw latents for that many latent frames; (z - mean) / std has unit variance.
+
+        ValueError from a discrete codec.
+        """
         ...
 
 
@@ -96,6 +109,8 @@ class Obedience(Protocol):
         """Values of MEASURES for one clip: what was read from its video against what was commanded.
 
         The first `num_observed` latent frames were given to the model and do not count, nor does row 0.
+        A room that has `IN_DEVIATIONS = True` gets both in units of the standard deviation of each number over the
+        training clips, with NaN for numbers that never vary there.
         """
         ...
 
@@ -108,6 +123,20 @@ class Family(Protocol):
     """Frozen dataclass: settings of the training objective."""
     Sampler: type
     """Frozen dataclass: settings of generation."""
+    WINDOW: dict[str, Any]
+    """Clips of the released models: num_frames, fps_hz, height_px, width_px."""
+    MODELS_TOKENS: bool
+    """True when it models the token ids of a discrete codec, False for latents."""
+    EXPORTS: dict[str, Callable[[Mapping[str, Tensor], Any, Path], None]]
+    """Foreign layouts by name: writes (weights, configuration of the network) into a folder."""
+
+    def recognises(self, path: Path) -> bool:
+        """Whether a checkpoint file or folder holds a network of this family. ValueError when it is damaged."""
+        ...
+
+    def network_config(self, path: Path, weights: Mapping[str, Tensor]) -> Any:
+        """Configuration of the network with these weights that was made from the base at `path`."""
+        ...
 
     def load_base(self, path: Path, widths: Widths) -> tuple[nn.Module, Coverage]:
         """A network grown to take `widths`, equal to the base at step 0, and what became of every tensor."""

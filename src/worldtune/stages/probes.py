@@ -1,0 +1,180 @@
+"""Probes for evaluate: train one per control on the real training clips of the cache, once, and read made clips.
+
+Shape legend: N clips, V views, T frames (pixel or latent, as said), H W rows and columns, C channels, D numbers.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from worldtune.contract.cache import Cache
+from worldtune.contract.files import file_hash
+from worldtune.contract.nouns import Measure
+from worldtune.contract.protocols import Obedience
+from worldtune.dataset import Dataset, Window
+from worldtune.metrics.probe import VISITS, Probe, Schooling, load_probe, pictures, save_probe, train_probe
+from worldtune.stages.counter import Counter
+from worldtune.stages.made_clips import ClipInfo, MadeSet
+
+MAX_CLIPS = 2000
+"""Training clips that a probe sees, spread evenly over the split."""
+SEED = 0
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """Reads one control from video and compares it with what was commanded."""
+
+    control: str
+    room: Obedience
+    probe: Probe
+    schooling: Schooling
+    deviation_D: NDArray[np.float64]
+    """Over the training clips; NaN where a number never varies."""
+    commanded: Mapping[str, NDArray[np.float32]]
+    """Clip id -> [T,D], for the judged clips and those whose control the shuffled column was given."""
+
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """What `errors` returns."""
+        return self.room.MEASURES
+
+    def errors(self, video_VTHWC: NDArray[np.uint8], clip: ClipInfo, commanded_by: str) -> dict[str, float | None]:
+        """How far a clip is from the control of the clip `commanded_by`; None where it is not defined."""
+        read_TD, commanded_TD = self.probe.read(video_VTHWC), self.commanded[commanded_by]
+        if getattr(self.room, "IN_DEVIATIONS", False):
+            read_TD, commanded_TD = read_TD / self.deviation_D, commanded_TD / self.deviation_D
+        found = self.room.errors(read_TD, commanded_TD, clip.num_observed_latents)
+        assert found.keys() <= self.measures.keys(), f"{self.control}: errors without a meaning"
+        return {name: value if math.isfinite(value) else None for name, value in found.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """What the report says of it."""
+        return {"measures": list(self.measures), **asdict(self.schooling)}
+
+
+def readers(sets: Sequence[MadeSet], console: Console) -> tuple[list[Reader], dict[str, str]]:
+    """A reader for every control of the run that offers obedience; and for those without one, why."""
+    rooms = {name: room for name in sets[0].settings.get("controls", ()) if (room := _room(name)) is not None}
+    if not rooms:
+        return [], {}
+    try:
+        source = _Source.open(sets[0])
+    except ValueError as error:
+        return [], dict.fromkeys(rooms, str(error))
+    found, skipped = [], {}
+    for name, room in rooms.items():
+        try:
+            found.append(_reader(name, room, source, sets[0].clips, console))
+        except ValueError as error:
+            skipped[name] = str(error)
+    return found, skipped
+
+
+def _room(control: str) -> Obedience | None:
+    package = f"worldtune.controls.{control.replace('-', '_')}"
+    if importlib.util.find_spec(package) is None or importlib.util.find_spec(f"{package}.obedience") is None:
+        return None
+    return cast(Obedience, importlib.import_module(f"{package}.obedience"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """The cache that the clips were made from, and its dataset."""
+
+    cache: Cache
+    dataset: Dataset
+    training: list[int]
+    """Places of the training clips that probes see."""
+
+    @staticmethod
+    def open(made: MadeSet) -> "_Source":
+        """ValueError when either is not there or has changed."""
+        cache = _cache_of(made)
+        header = cache.header
+        dataset = Dataset.open(Path(header.dataset))
+        if dataset.identity != header.dataset_identity:
+            raise ValueError(f"{header.dataset}: the dataset has changed since the cache was made")
+        every = cache.indices("train")
+        step = max(1, math.ceil(len(every) / MAX_CLIPS))
+        return _Source(cache=cache, dataset=dataset, training=every[::step])
+
+    def targets(self, index: int, control: str, room: Obedience) -> NDArray[np.float32]:
+        """What a clip shows by its own recording, [T,D]."""
+        tensors = self.cache.tensors(index, f"{control}/")
+        if not tensors:
+            raise ValueError(f"{self.cache.folder}: has no {control} control")
+        return room.targets({name.split("/", 1)[1]: tensor.numpy() for name, tensor in tensors.items()})
+
+    def pictures(self, index: int) -> torch.Tensor:
+        """The true clip as a probe sees it."""
+        info, window = self.cache.info(index), Window(**self.cache.header.window)
+        return pictures(self.dataset.read_clip(info["episode"], info["start"], window).video_VTHWC)
+
+
+def _cache_of(made: MadeSet) -> Cache:
+    """The cache of generate.json, or the one that the run was trained on when it is the same."""
+    known = [made.circumstances.get("data"), made.circumstances.get("run", {}).get("data")]
+    folders = [Path(folder) for folder in dict.fromkeys(known) if folder]
+    for folder in folders:
+        index = folder / "index.json"
+        if index.exists() and file_hash(index) == made.settings.get("clips_hash"):
+            return Cache.open(folder)
+    names = ", ".join(map(str, folders)) or "none is named in generate.json"
+    raise ValueError(f"the cache that the clips were made from is not there ({names})")
+
+
+def _reader(control: str, room: Obedience, source: _Source, clips: Sequence[ClipInfo], console: Console) -> Reader:
+    targets_NTD = np.stack([source.targets(index, control, room) for index in source.training])
+    key = _key(source, targets_NTD)
+    folder = source.cache.folder / f"probe-{control}"
+    kept = load_probe(folder, key)
+    if kept is None:
+        kept = _trained(control, source, targets_NTD, console)
+        save_probe(*kept, key, folder)
+    moving_ND = targets_NTD[:, 1:].reshape(-1, targets_NTD.shape[-1]).astype(np.float64)
+    deviation_D = moving_ND.std(0)
+    constant_D = deviation_D <= 1e-6 * np.maximum(1, np.abs(moving_ND.mean(0)))
+    place = {clip_id: index for index, clip_id in enumerate(source.cache.ids)}
+    wanted = {clip.id for clip in clips} | {clip.foreign_id for clip in clips if clip.foreign_id is not None}
+    return Reader(
+        control=control,
+        room=room,
+        probe=kept[0],
+        schooling=kept[1],
+        deviation_D=np.where(constant_D, np.nan, deviation_D),
+        commanded={clip_id: source.targets(place[clip_id], control, room) for clip_id in wanted},
+    )
+
+
+def _key(source: _Source, targets_NTD: NDArray[np.float32]) -> str:
+    """Everything that a probe was trained on: another key is another probe."""
+    header = source.cache.header
+    words = f"{VERSION} {SEED} {VISITS} {header.dataset_identity} {header.window} {targets_NTD.shape}"
+    return hashlib.sha256(words.encode() + targets_NTD.tobytes()).hexdigest()
+
+
+def _trained(
+    control: str, source: _Source, targets_NTD: NDArray[np.float32], console: Console
+) -> tuple[Probe, Schooling]:
+    with Counter(f"reading real clips for the {control} probe", len(source.training), console) as counter:
+        seen = []
+        for index in source.training:
+            seen.append(source.pictures(index))
+            counter.add(1)
+    groups = [source.cache.info(index)["episode"] for index in source.training]
+    with Counter(f"training the {control} probe", VISITS, console) as counter:
+        return train_probe(
+            torch.stack(seen), targets_NTD, groups, SEED, lambda visits: counter.add(visits - counter.done)
+        )
