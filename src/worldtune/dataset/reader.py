@@ -156,6 +156,9 @@ class Dataset:
             name: values[:, indices] if name.startswith(schema.CAMERA_PREFIX) else values[indices]
             for name, values in signals.items()
         }
+        if INTRINSICS in features and features[INTRINSICS].dtype.kind not in "f":
+            # Half a pixel matters: a lens recorded in whole numbers need not be one after a resize.
+            features[INTRINSICS] = features[INTRINSICS].astype(np.float32)
         videos = []
         for position, view in enumerate(self.views):
             frames_THWC = self.frames(episode, view, indices)

@@ -1,4 +1,4 @@
-"""From poses and lenses to numbers that a network reads. Everything is float32.
+"""From poses and lenses to numbers that a network reads.
 
 Shape legend: B batch, V views, T latent frames, R pixel frames of one latent frame, H W latent grid, D width.
 """
@@ -10,24 +10,23 @@ RAY_NUMBERS = 6
 """Direction d and moment o x d."""
 MOTION_NUMBERS = 12
 """Rotation minus identity (9, row by row) and translation (3)."""
-MOTION_GAIN = 4.0
-"""Motion within one latent frame is a fraction of that within a clip; this brings both to the same size."""
-MIN_DISTANCE = 1e-3
-"""Under "clip" a camera that moves less than this is taken to stand still: dividing would blow rounding up."""
+MIN_DISTANCE_M = 1e-3
+"""A camera that moves less than this stands still: dividing by it would blow rounding up."""
 
 
-def with_scale(first_from_camera_BVTR44: Tensor, unit: float | None) -> Tensor:
-    """Poses with translations divided by `unit`, or, without one, by each clip's largest distance from the origin.
+def largest_distance(first_from_camera_BVTR44: Tensor) -> Tensor:
+    """How far a camera of each clip gets from the first one, [B]; 1 for clips in which none moves.
 
-    The latter is how CamCo (arXiv 2406.02509) makes paths of unknown scale comparable.
+    Dividing by it is how CamCo (arXiv 2406.02509) makes paths of unknown scale comparable.
     """
+    distance_B = first_from_camera_BVTR44[..., :3, 3].norm(dim=-1).flatten(1).amax(1)
+    return torch.where(distance_B > MIN_DISTANCE_M, distance_B, torch.ones_like(distance_B))
+
+
+def with_unit(first_from_camera_BVTR44: Tensor, unit: Tensor) -> Tensor:
+    """Poses with translations divided by `unit`, [B] or a single number."""
     scaled = first_from_camera_BVTR44.clone()
-    if unit is None:
-        distance_B = scaled[..., :3, 3].norm(dim=-1).flatten(1).amax(1)
-        unit_B = torch.where(distance_B > MIN_DISTANCE, distance_B, torch.ones_like(distance_B))
-        scaled[..., :3, 3] /= unit_B[:, None, None, None, None]
-    else:
-        scaled[..., :3, 3] /= unit
+    scaled[..., :3, 3] /= unit.reshape(-1, 1, 1, 1, 1)
     return scaled
 
 
@@ -51,18 +50,15 @@ def pluecker(first_from_camera_BVTR44: Tensor, lens_BVTR4: Tensor, height: int, 
     return rays_BVTRHW6.permute(0, 1, 2, 4, 5, 3, 6).flatten(-2)
 
 
-def motion(first_from_camera_BVTR44: Tensor) -> Tensor:
-    """How the camera moved since the last pixel frame of the previous latent frame, [B,V,T,12R].
+def motion(first_from_camera_BVTR44: Tensor) -> tuple[Tensor, Tensor]:
+    """How the camera moved since the last pixel frame of the previous latent frame.
 
-    For each pixel frame: rotation minus identity and translation, in the axes of that previous camera, times
-    MOTION_GAIN. Zero for latent frame 0 and for a camera that stands still.
+    For each pixel frame, in the axes of that previous camera: rotation minus identity, row by row [B,V,T,R,9], and
+    translation [B,V,T,R,3]. Zero for latent frame 0 and for a camera that stands still.
     """
     last = first_from_camera_BVTR44[:, :, :, -1]
     before = torch.cat([last[:, :, :1], last[:, :, :-1]], 2)[:, :, :, None]
     camera_from_first = before[..., :3, :3].transpose(-1, -2)
-    rotation = camera_from_first @ first_from_camera_BVTR44[..., :3, :3]
-    moved = first_from_camera_BVTR44[..., :3, 3:] - before[..., :3, 3:]
-    translation = camera_from_first @ moved
-    identity = torch.eye(3, device=rotation.device)
-    numbers = torch.cat([(rotation - identity).flatten(-2), translation.squeeze(-1)], -1)
-    return MOTION_GAIN * numbers.flatten(-2)
+    turned = camera_from_first @ first_from_camera_BVTR44[..., :3, :3]
+    moved = camera_from_first @ (first_from_camera_BVTR44[..., :3, 3:] - before[..., :3, 3:])
+    return (turned - torch.eye(3).to(turned)).flatten(-2), moved.squeeze(-1)
