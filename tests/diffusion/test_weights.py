@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,10 @@ from worldtune.families.diffusion.config import NetworkConfig
 from worldtune.families.diffusion.logvariance import DiffusionModel
 from worldtune.families.diffusion.presets import PRESETS, preset
 from worldtune.families.diffusion.weights import load_base, load_model, nvidia_tensors, save
-from worldtune.stages.export import export
+from worldtune.stages import export as stage
 
 BOTH = Widths(frame=7, dense=3)
+export = partial(stage.export, "diffusion")
 
 
 def same(got: dict[str, Tensor], wanted: dict[str, Tensor]) -> bool:

@@ -4,8 +4,9 @@ A folder with `header.json` (what every entry shares), one safetensors file per 
 `index.json`, which appears when every clip is there. Entries are written whole, so a killed `prepare` continues.
 
 Tensors of an entry: "latent" [V,T,H,W,C] as the codec made it (float16, not normalised: statistics may change without
-a rebuild), or "tokens" [V,T,H,W]; and "<control>/<array>" for every aligned control. Arrays of varying length (text)
-hold their true rows; readers pad them with zeros to the header's shape.
+a rebuild), or "tokens" [V,T,H,W] of a discrete codec (uint16, or uint32 for more than 65,536 ids); and
+"<control>/<array>" for every aligned control. Arrays of varying length (text) hold their true rows; readers pad them
+with zeros to the header's shape.
 """
 
 import json
@@ -48,7 +49,7 @@ class CacheHeader:
     arrays: dict[str, list[int]] = field(default_factory=dict)
     """Full shape of every control array, "<control>/<array>", padding included."""
     latent_mean_TC: list[list[float]] = field(default_factory=list)
-    """Statistics of raw latents, one row per latent frame."""
+    """Statistics of raw latents, one row per latent frame; empty in a cache of tokens."""
     latent_std_TC: list[list[float]] = field(default_factory=list)
     version: int = VERSION
 

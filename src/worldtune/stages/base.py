@@ -11,9 +11,6 @@ from worldtune.contract.errors import suggest
 from worldtune.contract.files import read_json
 from worldtune.contract.protocols import Codec, TextEncoder
 
-COSMOS_WINDOW = {"num_frames": 121, "fps_hz": 24.0, "height_px": 704, "width_px": 1280}
-"""What the released single-view Cosmos-1 diffusion models were trained on."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
@@ -34,9 +31,17 @@ class Base:
     """Settings that suit this base, as "a.b=c"; the user's own come after."""
 
     def codec(self) -> Codec:
-        """Load the codec."""
+        """Load the codec. ValueError when it is not of the kind that the family models."""
         codec: Codec = rooms.load("codecs", self.codec_room).load(self.codec_path)
+        wanted, got = (_kind(tokens) for tokens in (self._models_tokens, codec.num_codes is not None))
+        if got != wanted:
+            raise ValueError(f"{self.codec_path}: a {got} codec, but the {self.family} family models a {wanted} one's")
         return codec
+
+    @property
+    def _models_tokens(self) -> bool:
+        models_tokens: bool = rooms.load("families", self.family).MODELS_TOKENS
+        return models_tokens
 
     def text_encoder(self) -> TextEncoder:
         """Load the text encoder."""
@@ -83,7 +88,7 @@ def _described(name: str, folder: Path) -> Base:
 
 
 def _cosmos(name: str, path: Path, codec: Path | None, text_encoder: Path | None) -> Base:
-    """NVIDIA's file or folder, or a diffusers folder."""
+    """NVIDIA's file or folder, or a diffusers folder; what it holds tells its family."""
     network = path / "model.pt" if (path / "model.pt").exists() else path
     codec = codec or (path / "vae" if (path / "vae").is_dir() else None)
     text_encoder = text_encoder or (path if (path / "text_encoder").is_dir() else None)
@@ -92,22 +97,39 @@ def _cosmos(name: str, path: Path, codec: Path | None, text_encoder: Path | None
             raise ValueError(f"--base {name}: brings weights of the network only; say where the rest is with {option}")
     assert codec is not None
     assert text_encoder is not None
+    family = _family_of(name, network)
+    room = rooms.load("families", family)
     return Base(
         name=name,
-        family="diffusion",
+        family=family,
         network=network,
-        codec_room=_codec_room(codec),
+        codec_room=_codec_room(codec, room.MODELS_TOKENS),
         codec_path=codec,
         text_path=text_encoder,
-        window=COSMOS_WINDOW,
+        window=room.WINDOW,
     )
 
 
-def _codec_room(path: Path) -> str:
-    """The nano codec tells itself by its configuration; everything else is NVIDIA's tokenizer."""
+def _family_of(name: str, network: Path) -> str:
+    """The family whose network a checkpoint holds."""
+    families = rooms.names("families")
+    found = next((family for family in families if rooms.load("families", family).recognises(network)), None)
+    if found is None:
+        raise ValueError(f"--base {name}: {network} holds no network of the families {', '.join(families)}")
+    return found
+
+
+def _codec_room(path: Path, models_tokens: bool) -> str:
+    """Nano codecs tell themselves by their configuration; everything else is a tokenizer of NVIDIA's."""
     described = path / "config.json"
-    is_nano = described.exists() and "fine_channels" in read_json(described)
-    return "nano_video" if is_nano else "continuous_video"
+    config = read_json(described) if described.exists() else {}
+    if "fine_channels" in config:
+        return "nano_tokens" if config.get("levels") else "nano_video"
+    return "discrete_video" if models_tokens else "continuous_video"
+
+
+def _kind(models_tokens: bool) -> str:
+    return "discrete" if models_tokens else "continuous"
 
 
 def _from_hub(name: str) -> Path:

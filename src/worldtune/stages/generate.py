@@ -74,6 +74,7 @@ def generate(
         circumstances={
             **circumstances(),
             "device": str(job.device),
+            "data": str(cache),
             "command": _command(job, cache, out, num_clips, split, assignments),
             "run": settings.to_json(job.settings),
         },
@@ -104,6 +105,11 @@ class _Job:
     device: torch.device
 
     @property
+    def models_tokens(self) -> bool:
+        """Whether clips are token ids: those have no distances, so no latent is kept for measures."""
+        return self.codec.num_codes is not None
+
+    @property
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of raw latents, [T,1,1,C]."""
         header = self.cache.header
@@ -112,16 +118,16 @@ class _Job:
 
     def decoded(self, target: Tensor) -> Made:
         """A made target, [V,T,H,W,C] or tokens [V,T,H,W], as pixels."""
-        if not target.is_floating_point():
+        if self.models_tokens:
             return Made(pixels_VTHWC=self._pixels(target))
         mean, std = self.statistics
         return Made(pixels_VTHWC=self._pixels(target * std + mean), latent_VTHWC=target.float().cpu().numpy())
 
     def encoded(self, pixels_VTHWC: np.ndarray) -> Made:
-        """Given pixels, with the latents that the codec makes of them."""
-        raw = self.codec.encode(torch.from_numpy(pixels_VTHWC)[None].to(self.device))[0]
-        if not raw.is_floating_point():
+        """Given pixels, with the latents that the codec makes of them, if it makes any."""
+        if self.models_tokens:
             return Made(pixels_VTHWC=pixels_VTHWC)
+        raw = self.codec.encode(torch.from_numpy(pixels_VTHWC)[None].to(self.device))[0]
         mean, std = self.statistics
         return Made(pixels_VTHWC=pixels_VTHWC, latent_VTHWC=((raw.float() - mean) / std).cpu().numpy())
 
@@ -139,11 +145,12 @@ def _job(folder: Path, cache: Cache, seed: int, num_observed: int, weights: str,
         raise ValueError(f"--num-observed must be in 0..{grid.frames - 1} latent frames, got {num_observed}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     codec = find_base(run.base, run.codec_path, run.text_encoder_path).codec()
+    codec.network.to(device)
     return _Job(
         folder=folder,
         settings=run,
         cache=cache,
-        codec=codec.to(device) if isinstance(codec, torch.nn.Module) else codec,
+        codec=codec,
         sampler=sampler,
         seed=seed,
         num_observed=num_observed,

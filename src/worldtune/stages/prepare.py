@@ -97,7 +97,8 @@ class _Encoder:
     def header(self, base: str, example: WindowRef) -> CacheHeader:
         """What all entries share; one clip is read to learn the shapes of the controls."""
         aligned = self._aligned(self._clip(example))
-        mean_TC, std_TC = self.codec.statistics(self.grid.frames)
+        statistics = () if self.codec.num_codes else self.codec.statistics(self.grid.frames)
+        mean_TC, std_TC = [table_TC.tolist() for table_TC in statistics] or ([], [])
         tokens = [self.grid.views, self.texts.max_length, self.texts.width]
         return CacheHeader(
             base=base,
@@ -109,19 +110,19 @@ class _Encoder:
             grid=self.grid,
             controls={name: _alignment_settings(config) for name, config in self.configs.items()},
             arrays={"text/tokens": tokens, **{name: list(array.shape) for name, array in aligned.items()}},
-            latent_mean_TC=mean_TC.tolist(),
-            latent_std_TC=std_TC.tolist(),
+            latent_mean_TC=mean_TC,
+            latent_std_TC=std_TC,
         )
 
     def add(self, writer: CacheWriter, refs: Sequence[WindowRef]) -> None:
         """Encode some clips together and write one entry for each."""
         clips = [self._clip(ref) for ref in refs]
         video_BVTHWC = torch.from_numpy(np.stack([clip.video_VTHWC for clip in clips]))
-        latent_BVTHWC = self.codec.encode(video_BVTHWC)
-        if not torch.isfinite(latent_BVTHWC).all():
+        encoded_B = self.codec.encode(video_BVTHWC)
+        if not torch.isfinite(encoded_B).all():
             raise ValueError(f"clip {clips[0].id} or a neighbour: the codec gave values that are not finite")
-        for ref, clip, latent_VTHWC in zip(refs, clips, latent_BVTHWC, strict=True):
-            tensors = {"latent": latent_VTHWC.to(torch.float16), "text/tokens": self._tokens(clip.texts)}
+        for ref, clip, encoded in zip(refs, clips, encoded_B, strict=True):
+            tensors = {**_kept(encoded, self.codec.num_codes), "text/tokens": self._tokens(clip.texts)}
             tensors |= {name: torch.from_numpy(array) for name, array in self._aligned(clip).items()}
             info = {"split": ref.split, "fps_hz": clip.fps_hz, "texts": clip.texts, "views": clip.views}
             writer.add(clip.id, tensors, {**info, "episode": ref.episode, "start": ref.start_frame})
@@ -156,6 +157,13 @@ class _Encoder:
         if count := len(self._full_texts):
             limit = f"all {self.texts.max_length} rows of the text encoder"
             console.print(f"{count} captions fill {limit}; words beyond are not read", soft_wrap=True)
+
+
+def _kept(encoded: Tensor, num_codes: int | None) -> dict[str, Tensor]:
+    """What a codec made of one clip, under the name and in the type in which a cache holds it."""
+    if num_codes is None:
+        return {"latent": encoded.to(torch.float16)}
+    return {"tokens": encoded.to(torch.uint16 if num_codes <= 1 << 16 else torch.uint32)}
 
 
 def _alignment_settings(config: Any) -> dict[str, Any]:

@@ -29,13 +29,15 @@ def order(seed: int, step: int, num_clips: int, batch_size: int) -> list[int]:
 
 
 class Clips:
-    """Reads clips of a cache as batches, normalised by the cache's statistics."""
+    """Reads clips of a cache as batches; latents are normalised by the cache's statistics, tokens are as they are."""
 
     def __init__(self, cache: Cache, controls: Sequence[str]) -> None:
         header = cache.header
         self.cache = cache
         self.arrays = [name for name in header.arrays if name.split("/")[0] in controls]
-        self.mean_TC, self.std_TC = torch.tensor(header.latent_mean_TC), torch.tensor(header.latent_std_TC)
+        self._mean_T11C, self._std_T11C = (
+            torch.tensor(table_TC)[..., None, None, :] for table_TC in (header.latent_mean_TC, header.latent_std_TC)
+        )
         self._kept: dict[int, dict[str, Tensor]] = {}
         self._keeps = len(cache) * _num_bytes(cache.tensors(0)) <= IN_MEMORY_BYTES
 
@@ -63,11 +65,10 @@ class Clips:
         return entry
 
     def _target(self, entry: dict[str, Tensor]) -> Tensor:
-        """Latents with zero mean and unit variance, or token ids."""
+        """Latents with zero mean and unit variance, or token ids, int64."""
         if "tokens" in entry:
             return entry["tokens"].long()
-        latent_VTHWC = entry["latent"].float()
-        return (latent_VTHWC - self.mean_TC[:, None, None]) / self.std_TC[:, None, None]
+        return (entry["latent"].float() - self._mean_T11C) / self._std_T11C
 
 
 def _num_bytes(entry: dict[str, Tensor]) -> int:

@@ -19,6 +19,8 @@ from worldtune.networks.causal_video.windows import Passes, latent_grid
 class ContinuousVideoCodec:
     """A `Codec` of the contract around NVIDIA's tokenizer network."""
 
+    num_codes = None
+
     def __init__(
         self,
         network: Autoencoder,

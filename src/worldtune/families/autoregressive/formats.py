@@ -24,6 +24,7 @@ WEIGHTS = "model.safetensors"
 NVIDIA_WEIGHTS = "model.pt"
 DESCRIPTION = "worldtune.json"
 KIND = "worldtune-autoregressive"
+EMBEDDING = "embed.weight"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +49,34 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder")
-    if path.is_dir():
-        found = [path / name for name in (WEIGHTS, NVIDIA_WEIGHTS) if (path / name).exists()]
-        if not found:
-            raise ValueError(f"{path}: no autoregressive checkpoint here, wanted {WEIGHTS} or {NVIDIA_WEIGHTS}")
-        path = found[0]
+    found = _weights_file(path)
+    if found is None:
+        raise ValueError(f"{path}: no autoregressive checkpoint here, wanted {WEIGHTS} or {NVIDIA_WEIGHTS}")
+    path = found
     if path.suffix != ".safetensors":
         return _from_nvidia(path, load_pickle(path))
     tensors = load_safetensors(path)
     described = path.parent / "config.json"
-    if "embed.weight" in tensors or (described.exists() and _kind(described) == KIND):
+    if EMBEDDING in tensors or (described.exists() and _kind(described) == KIND):
         return Checkpoint(source=path, config=read_description(described), tensors=tensors)
     return _from_nvidia(path, tensors)
+
+
+def recognises(path: Path) -> bool:
+    """Whether a file or folder, in one of the layouts, holds a network of this family, by the names of its tensors."""
+    found = _weights_file(path)
+    if found is None:
+        return False
+    raw: Mapping[str, Any] = load_safetensors(found) if found.suffix == ".safetensors" else load_pickle(found)
+    raw = raw["model"] if isinstance(raw.get("model"), Mapping) else raw
+    return any(key == EMBEDDING or ours_from_nvidia(key) == EMBEDDING for key in raw)
+
+
+def _weights_file(path: Path) -> Path | None:
+    """`path` itself, or the weights in it."""
+    if not path.is_dir():
+        return path
+    return next((path / name for name in (WEIGHTS, NVIDIA_WEIGHTS) if (path / name).exists()), None)
 
 
 def _from_nvidia(path: Path, raw: Mapping[str, Any]) -> Checkpoint:

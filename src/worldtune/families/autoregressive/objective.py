@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from worldtune.contract.condition import Condition
-from worldtune.contract.nouns import Batch
+from worldtune.contract.nouns import Batch, leading
 from worldtune.families.autoregressive.layout import Layout
 from worldtune.families.autoregressive.network import VideoTransformer
 from worldtune.families.autoregressive.scoring import score
@@ -42,7 +42,7 @@ def loss(
     """Mean over scored tokens of -log p(token) + z_loss log(Z)^2, in float32 whatever the logits' dtype.
 
     Tokens of given frames are not scored by either term, nor is the very first token when no begin token predicts it.
-    When the batch says how many frames are given (validation), that number is used. Every token sees only earlier ones,
+    When the batch says which frames are given (validation), those are. Every token sees only earlier ones,
     so unscored tokens serve as context. All randomness comes from the CPU generator, whatever the device.
 
     Parts: `cross_entropy`, `log_z_squared` and `accuracy` (share of tokens whose most likely id is right).
@@ -52,7 +52,8 @@ def loss(
     assert isinstance(model, VideoTransformer)
     require_tokens(model, batch.target)
     layout = model.layout(*batch.target.shape[1:])
-    given_B = _draw_given(batch, generator, config)
+    condition = condition.on_grid(*batch.target.shape[1:])
+    given_BVT = _draw_given(batch, generator, config)
     sequence_BS = with_begin(model, layout.to_sequence(batch.target), layout)
     rows = model.guide(
         layout,
@@ -61,7 +62,7 @@ def loss(
         dense_BVTHWC=condition.dense_BVTHWC,
     )
     hidden_BSD = model.hidden(sequence_BS[:, :-1], rows)
-    scored_BS = _frame_of_target(layout, batch.target.device) >= given_B[:, None]
+    scored_BS = _scored_rows(layout, given_BVT)
     scores = score(model.output, hidden_BSD[scored_BS], sequence_BS[:, 1:][scored_BS], config.z_loss)
     return scores.loss, {name: vars(scores)[name] for name in ("cross_entropy", "log_z_squared", "accuracy")}
 
@@ -84,20 +85,23 @@ def with_begin(model: VideoTransformer, cells_BN: Tensor, layout: Layout) -> Ten
     return torch.cat([begin_BK, cells_BN], dim=1)
 
 
-def _frame_of_target(layout: Layout, device: torch.device) -> Tensor:
-    """Latent frame of the cell that each row predicts, [S]."""
-    return layout.frame_of_cell(device)[1 - layout.num_begin :]
+def _scored_rows(layout: Layout, given_BVT: Tensor) -> Tensor:
+    """bool [B, S]: True where a row predicts a cell that is not given."""
+    cells_BVTHW = given_BVT[..., None, None].expand(-1, -1, -1, layout.height, layout.width)
+    return ~layout.to_sequence(cells_BVTHW)[:, 1 - layout.num_begin :]
 
 
 def _draw_given(batch: Batch, generator: torch.Generator, config: Objective) -> Tensor:
-    """Latent frames that are given, [B] on the batch's device. The draw is made in any case."""
+    """Latent frames that are given, bool [B,V,T] on the batch's device. The draw is made in any case."""
     drawn_B = torch.randint(config.num_observed_min, config.num_observed_max + 1, (batch.size,), generator=generator)
-    given_B, most = drawn_B, config.num_observed_max
-    if batch.num_observed_B is not None:
-        given_B, most = batch.num_observed_B, int(batch.num_observed_B.max())
+    given_BVT, most = batch.given_BVT(), config.num_observed_max
+    if given_BVT is None:
+        given_BVT = leading(drawn_B, batch.target)
+    else:
+        most = int(given_BVT.sum(2).amin(1).max())
     if most >= batch.target.shape[2]:
         raise ValueError(
             f"up to {most} latent frames are given, but clips have {batch.target.shape[2]}: lower num_observed_max, "
             "or take longer clips"
         )
-    return given_B.to(batch.target.device)
+    return given_BVT

@@ -40,10 +40,8 @@ def load_model(
     of another shape, and for any missing or unknown tensor that the request does not explain.
     """
     checkpoint = read_checkpoint(path)
-    config = checkpoint.config
-    gains_text = widths.text > 0 and not config.cross_attention_every
-    if gains_text:
-        config = replace(config, cross_attention_every=1, text_channels=widths.text)
+    config = with_gained_text(checkpoint.config, widths.text)
+    gains_text = config.cross_attention_every > checkpoint.config.cross_attention_every
     with torch.device("meta"):
         model = VideoTransformer(config, widths)
     fresh = _materialise_fresh(model, checkpoint.tensors, gains_text)
@@ -53,6 +51,13 @@ def load_model(
     state = {name: tensor.to(dtype or tensor.dtype, copy=True) for name, tensor in state.items()}
     model.load_state_dict(state, strict=False, assign=True)
     return model.requires_grad_(True), coverage
+
+
+def with_gained_text(config: NetworkConfig, text_channels: int) -> NetworkConfig:
+    """With cross-attention in every block, if there is text and the base reads none."""
+    if not text_channels or config.cross_attention_every:
+        return config
+    return replace(config, cross_attention_every=1, text_channels=text_channels)
 
 
 def _materialise_fresh(model: VideoTransformer, tensors: Mapping[str, Tensor], gains_text: bool) -> tuple[str, ...]:

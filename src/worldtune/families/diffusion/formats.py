@@ -67,6 +67,20 @@ def read_checkpoint(path: Path) -> Checkpoint:
     raise ValueError(f"{path}: no diffusion checkpoint here, wanted {WEIGHTS}, model.pt or a diffusers config.json")
 
 
+def recognises(path: Path) -> bool:
+    """Whether a file or folder, in one of the layouts, holds a network of this family, by its description or names."""
+    if (path / "transformer" / "config.json").exists():
+        return True
+    if path.is_dir():
+        found = [path / name for name in (WEIGHTS, "model.pt") if (path / name).exists()]
+        if not found:
+            return (path / "config.json").exists()
+        path = found[0]
+    if path.suffix == ".safetensors":
+        return any(key.startswith("net.") for key, _ in safetensors_items(path))
+    return any(key.startswith("net.") for key in load_pickle(path))
+
+
 def read_ours(folder: Path) -> Checkpoint:
     """Our own folder: `config.json` and `model.safetensors`."""
     config, widths = read_description(folder / "config.json")
