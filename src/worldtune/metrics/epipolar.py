@@ -88,8 +88,9 @@ def consistency(
 ) -> Consistency:
     """TSED of a clip against the commanded cameras, over the pairs of frames (t, t + gap).
 
-    Poses are the commanded ones, never fitted to the pictures, so a wrong path is not explained away, and a frozen
-    video under a moving command has the matches but not the lines. Pairs whose cameras are less than min_baseline_m
+    Poses are the commanded ones, never fitted to the pictures, so a wrong path is not explained away. How far the
+    camera goes cannot be seen, only where; and a frozen video is found out only where the command also turns: without
+    a turn every point lies on its own line. Pairs whose cameras are less than min_baseline_m
     apart are left out. The defaults are the published ones: 10 matches, and 2 px in pictures 256 px wide; max_distance
     is in picture widths. A gap of several frames tells wrong paths apart better than neighbours do.
     """
