@@ -44,11 +44,27 @@ def convert(
     allow_missing_captions: Annotated[
         bool, typer.Option("--allow-missing-captions", help="Clips without a caption get an empty one.")
     ] = False,
+    fps_hz: Annotated[
+        float | None, typer.Option(help="Frame rate of recordings whose files do not tell it, e.g. folders of images.")
+    ] = None,
+    estimate_poses: Annotated[
+        bool,
+        typer.Option(
+            "--estimate-poses", help="Find camera poses from the frames; clips where that fails are left out."
+        ),
+    ] = False,
 ) -> None:
-    """Turn a foreign layout into a LeRobot v3 dataset."""
+    """Turn a foreign layout into a LeRobot v3 dataset. The layouts are described in docs/layouts.md."""
     from worldtune.stages.convert import convert as stage
 
-    made = stage(source, destination, layout, allow_missing_captions=allow_missing_captions)
+    made = stage(
+        source,
+        destination,
+        layout,
+        allow_missing_captions=allow_missing_captions,
+        fps_hz=fps_hz,
+        estimate_poses=estimate_poses,
+    )
     console.print(f"dataset: {made}")
 
 
@@ -185,6 +201,39 @@ def evaluate(
     console.print(f"report: {stage(outs, report)}")
 
 
+@app.command(epilog="Example: worldtune matrix --out my-matrix --task action --seeds 0")
+def matrix(
+    out: Annotated[Path, typer.Option(help="Folder for caches, runs, clips and reports; a matrix cut off continues.")],
+    samples: Annotated[Path, typer.Option(help="Folder with the sample datasets of the worlds.")] = Path("samples"),
+    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be given several times.")] = None,
+    base: Annotated[list[str] | None, typer.Option(help="Only this base; may be given several times.")] = None,
+    seeds: Annotated[str, typer.Option(help="Seeds, each a run of its own.")] = "0,1,2",
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps. Default: the task's.")] = None,
+    num_clips: Annotated[int | None, typer.Option(help="Held-out clips. Default: the task's.")] = None,
+    results: Annotated[Path | None, typer.Option(help="Keep every cell's report here, TASK-FAMILY.json.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Any setting of training.")
+    ] = None,
+) -> None:
+    """Run all tasks on all shipped bases, start to report, and print one table. Exit 1 when a cell fails."""
+    from worldtune.stages.base import shipped
+    from worldtune.stages.matrix import matrix as stage
+    from worldtune.tasks import TASKS
+
+    cells = stage(
+        samples,
+        out,
+        task_names=task or list(TASKS),
+        bases=base or list(shipped()),
+        seeds=_numbers(seeds),
+        results=results,
+        steps=steps,
+        num_clips=num_clips,
+        assignments=assignments or [],
+    )
+    raise typer.Exit(0 if all(cell.report is not None for cell in cells) else 1)
+
+
 @app.command(epilog="Example: worldtune export my-run exported --format diffusers")
 def export(
     run: Annotated[Path, typer.Argument(help="Run made by `worldtune train`.")],
@@ -211,6 +260,13 @@ def verify(folder: Annotated[Path, typer.Argument(help="Folder of reference case
         table.add_row(result.name, error, limit, verdict)
     console.print(table)
     raise typer.Exit(0 if results and all(result.passed for result in results) else 1)
+
+
+def _numbers(words: str) -> list[int]:
+    try:
+        return [int(word) for word in words.split(",")]
+    except ValueError:
+        raise ValueError(f"--seeds {words}: wanted whole numbers with commas between them, such as 0,1,2") from None
 
 
 def _controls(task: str, controls: str | None) -> tuple[str, ...]:

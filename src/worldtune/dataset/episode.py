@@ -54,7 +54,7 @@ def text_fault(text: str) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What the reader of a foreign layout returns: `layouts.<name>.read(folder)`."""
+    """What the reader of a foreign layout returns: `layouts.<name>.read(folder, ...)`."""
 
     episodes: Iterable[Episode]
     """Read while the dataset is written, one at a time."""

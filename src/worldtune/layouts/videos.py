@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from worldtune.dataset import Episode, Source
+from worldtune.dataset.entries import caption, refuse_rate
 from worldtune.dataset.video_files import can_be_copied
 from worldtune.video.read import VideoInfo, frame_times_s, probe
 from worldtune.video.resample import nearest_frames, uniform_times_s
@@ -34,36 +35,22 @@ class _Video:
         return self.info.fps_hz if self.info.is_constant_rate else float(max(1, round(self.info.fps_hz)))
 
 
-def read(source: Path, *, allow_missing_captions: bool = False) -> Source:
+def read(source: Path, *, allow_missing_captions: bool = False, fps_hz: float | None = None) -> Source:
     """Episodes in the order of file names. ValueError naming the first video or caption that cannot be used.
 
     The dataset gets the lowest frame rate among the videos, so that no frame is repeated, and the most frequent size;
     videos that differ are resampled, scaled and cut. Variable frame rates become constant by timestamps.
     """
+    refuse_rate(fps_hz, "the video files")
     paths = sorted(path for path in (source / "videos").glob("*") if path.suffix.lower() == ".mp4")
     if not paths:
         raise ValueError(f"{source / 'videos'}: no mp4 files; the layout is SOURCE/videos/*.mp4, SOURCE/metas/*.txt")
-    captions = [_caption(source, path, allow_missing_captions) for path in paths]
-    videos = [_Video(path, probe(path), caption) for path, caption in zip(paths, captions, strict=True)]
-    fps_hz = min(video.rate_hz for video in videos)
+    captions = [caption([source / "metas" / f"{path.stem}.txt"], path.name, allow_missing_captions) for path in paths]
+    videos = [_Video(path, probe(path), text) for path, text in zip(paths, captions, strict=True)]
+    rate_hz = min(video.rate_hz for video in videos)
     size_px = Counter(_even_size_px(video.info) for video in videos).most_common(1)[0][0]
-    _explain(videos, fps_hz, size_px)
-    return Source(episodes=_episodes(videos, fps_hz, size_px), fps_hz=fps_hz)
-
-
-def _caption(source: Path, video: Path, allow_missing: bool) -> str:
-    path = source / "metas" / f"{video.stem}.txt"
-    if not path.is_file():
-        if allow_missing:
-            return ""
-        raise ValueError(f"{path}: no caption for {video.name}; write one, or allow missing captions")
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: the caption is not UTF-8 text") from None
-    if not text and not allow_missing:
-        raise ValueError(f"{path}: the caption of {video.name} is empty; write one, or allow missing captions")
-    return text
+    _explain(videos, rate_hz, size_px)
+    return Source(episodes=_episodes(videos, rate_hz, size_px), fps_hz=rate_hz)
 
 
 def _even_size_px(info: VideoInfo) -> tuple[int, int]:

@@ -41,8 +41,7 @@ def resize(video_THWC: np.ndarray, height_px: int, width_px: int, how: str = "cr
         raise ValueError(f"resize is {how!r}, wanted one of {', '.join(RESIZE_MODES)}")
     source_height, source_width = video_THWC.shape[1:3]
     top, left, rows, columns = _kept(source_height, source_width, height_px, width_px, how)
-    scale_y, scale_x = height_px / rows, width_px / columns
-    target_from_source = np.array([[scale_x, 0, -left * scale_x], [0, scale_y, -top * scale_y], [0, 0, 1]])
+    target_from_source = pixel_transform((source_height, source_width), (height_px, width_px), how)
     kept_THWC = video_THWC[:, top : top + rows, left : left + columns]
     if (rows, columns) == (height_px, width_px):
         return np.ascontiguousarray(kept_THWC), target_from_source
@@ -51,6 +50,13 @@ def resize(video_THWC: np.ndarray, height_px: int, width_px: int, how: str = "cr
         kept_TCHW, size=(height_px, width_px), mode="bilinear", antialias=True, align_corners=False
     )
     return np.ascontiguousarray(result_TCHW.permute(0, 2, 3, 1).numpy()), target_from_source
+
+
+def pixel_transform(source_px: tuple[int, int], target_px: tuple[int, int], how: str = "crop") -> np.ndarray:
+    """What `resize` does to pixel positions, float64 [3,3]. Sizes are (height, width)."""
+    top, left, rows, columns = _kept(*source_px, *target_px, how)
+    scale_y, scale_x = target_px[0] / rows, target_px[1] / columns
+    return np.array([[scale_x, 0, -left * scale_x], [0, scale_y, -top * scale_y], [0, 0, 1]])
 
 
 def _kept(source_height: int, source_width: int, height_px: int, width_px: int, how: str) -> tuple[int, int, int, int]:
