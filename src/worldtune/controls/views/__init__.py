@@ -1,0 +1,134 @@
+"""Views: which camera is which, and optionally where it sits. Any number of named cameras.
+
+The model's latent frames of one moment lie side by side without order; a view tells itself apart by what this room
+adds to its cells. Texts per view belong to the text room.
+
+Shape legend: B batch, V views, T latent frames (P pixel frames), N characters of a name, D = 9 numbers of a pose,
+C channels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from worldtune.contract.condition import Condition, Widths
+from worldtune.contract.nouns import Clip, Field, Grid
+from worldtune.contract.poses import require_poses
+from worldtune.controls.views.rig import camera_numbers, ego_motion
+
+FIELDS: dict[str, Field] = {
+    "camera.world_from_camera": Field(shape=(4, 4), unit="m", per_view=True, optional=True),
+    "ego.world_from_ego": Field(shape=(4, 4), unit="m", optional=True),
+}
+"""Needed with `extrinsics` only."""
+
+MAX_NAME_BYTES = 48
+IDENTITY_CHANNELS = 8
+"""Learned numbers that name a camera; they are mapped linearly, so a few suffice for many cameras."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of the views control."""
+
+    dropout: float = 0.0
+    """Share of training samples whose views are not named. Guidance on it needs more than 0. 0..1."""
+    extrinsics: bool = False
+    """Also give each camera's pose in the rig, so that a model may serve rigs that differ. The dataset needs
+    camera.world_from_camera."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout <= 1:
+            raise ValueError(f"control.views.dropout must be in 0..1, got {self.dropout}")
+
+
+def align(clip: Clip, grid: Grid, config: Config) -> dict[str, np.ndarray]:
+    """`names` uint8 [V,N]; with poses `rig_from_camera` [V,T,9]; with an ego path `ego_motion` [T,3].
+
+    The rig is the ego frame of that moment, or else the first camera. `ego_motion` is what `obedience` compares views
+    by; no model sees it. Raises ValueError for two cameras of one name, a long name, and a pose that is none.
+    """
+    arrays = {"names": _name_bytes(clip)}
+    frames_T = np.arange(grid.frames) * grid.frames_per_latent
+    ego_P44 = clip.features.get("ego.world_from_ego")
+    if ego_P44 is not None:
+        require_poses(ego_P44, f"clip {clip.id}: ego.world_from_ego")
+        arrays["ego_motion"] = ego_motion(ego_P44[frames_T])
+    cameras_VP44 = clip.features.get("camera.world_from_camera")
+    if cameras_VP44 is not None:
+        require_poses(cameras_VP44, f"clip {clip.id}: camera.world_from_camera")
+        rig_P44 = cameras_VP44[0] if ego_P44 is None else ego_P44
+        arrays["rig_from_camera"] = camera_numbers(rig_P44[frames_T], cameras_VP44[:, frames_T])
+    return arrays
+
+
+def _name_bytes(clip: Clip) -> np.ndarray:
+    if len(set(clip.views)) < len(clip.views):
+        raise ValueError(f"clip {clip.id}: cameras must have different names, got {', '.join(clip.views)}")
+    names_VN = np.zeros((len(clip.views), MAX_NAME_BYTES), np.uint8)
+    for row_N, name in zip(names_VN, clip.views, strict=True):
+        encoded = name.encode()
+        if len(encoded) > MAX_NAME_BYTES:
+            raise ValueError(f"clip {clip.id}: camera name {name!r} is longer than {MAX_NAME_BYTES} bytes")
+        row_N[: len(encoded)] = np.frombuffer(encoded, np.uint8)
+    return names_VN
+
+
+def encoder(example: dict[str, Tensor], config: Config) -> nn.Module:
+    """The module that names the cameras of `example`. ValueError when poses are asked for and there are none."""
+    if config.extrinsics and "rig_from_camera" not in example:
+        raise ValueError(
+            "control.views.extrinsics is true, but the cache has no camera poses: the dataset needs the feature "
+            "camera.world_from_camera"
+        )
+    return ViewIdentity(example["names"], extrinsics=config.extrinsics)
+
+
+class ViewIdentity(nn.Module):
+    """A learned vector per camera, and its pose if wanted, the same in every cell of the view.
+
+    The vectors start at random; what a family makes of them starts at zero.
+    """
+
+    names_VN: Tensor
+
+    def __init__(self, names_VN: Tensor, *, extrinsics: bool) -> None:
+        super().__init__()
+        self.register_buffer("names_VN", names_VN.reshape(-1, *names_VN.shape[-2:])[0].clone())
+        self.identity = nn.Parameter(torch.empty(len(self.names_VN), IDENTITY_CHANNELS))
+        self.extrinsics = extrinsics
+        self.widths = Widths(dense=IDENTITY_CHANNELS + (9 if extrinsics else 0))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Normal, std 1, as the released multi-view models; the same at every start."""
+        draw = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            self.identity.copy_(torch.randn(self.identity.shape, generator=draw))
+
+    def forward(self, arrays: dict[str, Tensor], keep_B: Tensor) -> Condition:
+        """Condition with dense [B,V,T or 1,1,1,C]; zeros where it is dropped.
+
+        ValueError outside of training when the cameras are not those, in that order, that the run was trained with.
+        """
+        names_BVN = arrays["names"]
+        if not self.training:
+            self._require_names(names_BVN)
+        rows_BVTC = self.identity[None, :, None].expand(len(names_BVN), -1, -1, -1)
+        if self.extrinsics:
+            poses_BVTD = arrays["rig_from_camera"].to(rows_BVTC.dtype)
+            rows_BVTC = torch.cat([rows_BVTC.expand(-1, -1, poses_BVTD.shape[2], -1), poses_BVTD], -1)
+        kept = rows_BVTC * keep_B.to(rows_BVTC.dtype)[:, None, None, None]
+        return Condition(dense_BVTHWC=kept[:, :, :, None, None])
+
+    def _require_names(self, names_BVN: Tensor) -> None:
+        if names_BVN.shape[1:] == self.names_VN.shape and bool((names_BVN == self.names_VN).all()):
+            return
+        got, wanted = (", ".join(_texts(names)) for names in (names_BVN[0], self.names_VN))
+        raise ValueError(f"the run was trained with the cameras {wanted}, in this order, and the clips have {got}")
+
+
+def _texts(names_VN: Tensor) -> list[str]:
+    return [bytes(row.tolist()).rstrip(b"\0").decode() for row in names_VN.cpu()]
