@@ -1,0 +1,173 @@
+"""`worldtune matrix`: every task on every shipped base, start to report, on the samples; one table at the end.
+
+Each stage continues where it was killed, so the same command finishes a matrix that was cut off. A cell that fails does
+not stop the others: it is named in the table, and the command ends with exit code 1.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from worldtune import tasks
+from worldtune.contract.files import write_json
+from worldtune.metrics.scores import MEASURES
+from worldtune.report.tables import interval, number
+from worldtune.run import compose
+from worldtune.stages.base import Base, find_base
+from worldtune.stages.evaluate import evaluate
+from worldtune.stages.generate import generate
+from worldtune.stages.prepare import prepare
+from worldtune.stages.train import train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a task is shown on the shipped samples."""
+
+    sample: str
+    """Dataset in the folder of samples."""
+    steps: int
+    """Optimizer steps of every seed."""
+    num_clips: int
+    """Held-out clips of every seed."""
+    window: Mapping[str, Any] = field(default_factory=dict)
+    """What differs from the base's own window."""
+    settings: tuple[str, ...] = ()
+    """Settings that suit the task, as "a.b=c"."""
+
+
+PLANS: dict[str, Plan] = {
+    "general": Plan(sample="tabletop-heldout", steps=150, num_clips=64),
+    "instruction": Plan(sample="tabletop", steps=300, num_clips=40, window={"fps_hz": 5.0}),
+    "action": Plan(sample="tabletop", steps=300, num_clips=64),
+    "camera": Plan(sample="rooms", steps=300, num_clips=64),
+    "multiview": Plan(sample="street", steps=150, num_clips=32),
+    "multiview_trajectory": Plan(sample="street", steps=150, num_clips=32),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One task on one base."""
+
+    task: str
+    base: str
+    report: dict[str, Any] | None
+    """report.json, or None when the cell failed."""
+    failure: str = ""
+
+
+def matrix(
+    samples: Path,
+    out: Path,
+    *,
+    task_names: Sequence[str],
+    bases: Sequence[str],
+    seeds: Sequence[int],
+    results: Path | None = None,
+    steps: int | None = None,
+    num_clips: int | None = None,
+    assignments: Sequence[str] = (),
+) -> list[Cell]:
+    """Run the cells and print the table.
+
+    results: folder that gets every report as TASK-FAMILY.json. steps, num_clips, assignments: instead of, or after,
+    what the plans say. ValueError for a task or base that does not exist, before anything is run.
+    """
+    console, cells = Console(), []
+    found = [find_base(base) for base in bases]
+    for name in task_names:
+        tasks.find(name)
+        for base in found:
+            console.rule(f"{name} on {base.name}")
+            try:
+                path = run_cell(name, base, samples, out, seeds, steps, num_clips, assignments)
+                report = json.loads(path.read_text())
+                cells.append(Cell(task=name, base=base.name, report=report))
+                if results is not None:
+                    write_json(results / f"{name}-{base.family}.json", report)
+            except ValueError as error:
+                console.print(f"[red]failed:[/] {error}", soft_wrap=True)
+                cells.append(Cell(task=name, base=base.name, report=None, failure=str(error)))
+    console.print(as_table(cells))
+    return cells
+
+
+def run_cell(
+    name: str,
+    base: Base,
+    samples: Path,
+    out: Path,
+    seeds: Sequence[int],
+    steps: int | None,
+    num_clips: int | None,
+    assignments: Sequence[str],
+) -> Path:
+    """One cell from dataset to report; the path of report.json."""
+    plan = PLANS[name]
+    folder = out / f"{name}-{base.name}"
+    controls = tasks.find(name).controls
+    cache = prepare(samples / plan.sample, folder / "cache", base, controls=controls, window=plan.window)
+    made = []
+    for seed in seeds:
+        run = compose(
+            task=name,
+            base=base,
+            data=cache,
+            seed=seed,
+            steps=steps or plan.steps,
+            assignments=[*plan.settings, *assignments],
+        )
+        train(run, folder / f"run-{seed}")
+        clips = folder / f"clips-{seed}"
+        made.append(generate(folder / f"run-{seed}", cache, clips, num_clips=num_clips or plan.num_clips, seed=seed))
+        shutil.rmtree(folder / f"run-{seed}" / "checkpoints", ignore_errors=True)
+    return evaluate(made, folder / "report").with_suffix(".json")
+
+
+def as_table(cells: Sequence[Cell]) -> Table:
+    """One row per cell: PSNR against base and shuffled control, then every measure of obedience."""
+    table = Table("task", "base", "PSNR dB: base -> post-trained", "over base", "over shuffled", "obedience")
+    for cell in cells:
+        if cell.report is None:
+            table.add_row(cell.task, cell.base, f"[red]failed:[/] {cell.failure}")
+            continue
+        values = cell.report["values"]
+        psnr = {column: of_column["psnr_db"]["value"] for column, of_column in values.items()}
+        gaps = {row["right"]: row["values"]["psnr_db"] for row in cell.report["differences"]}
+        table.add_row(
+            cell.task,
+            cell.base,
+            f"{psnr['base']:.2f} -> {psnr['post-trained']:.2f} (copy {psnr['copy']:.2f}, codec {psnr['codec']:.2f})",
+            *(_gap(gaps.get(name)) for name in ("base", "shuffled")),
+            "\n".join(obedience(cell.report)),
+        )
+    return table
+
+
+def _gap(pooled: Mapping[str, Any] | None) -> str:
+    if pooled is None:
+        return "-"
+    bounds = "" if pooled["low"] is None else f" [{interval(pooled, 2, signed=True)}]"
+    return f"{number(pooled['value'], 2, signed=True)}{bounds}"
+
+
+def obedience(report: Mapping[str, Any]) -> list[str]:
+    """One line for every measure that a control brought: real clips, post-trained, shuffled, base."""
+    lines = []
+    for name, measure in report["measures"].items():
+        if name in MEASURES:
+            continue
+        parts = [
+            f"{column} {report['values'][column][name]['value']:.{measure['decimals']}f}"
+            for column in ("real", "post-trained", "shuffled", "base")
+            if name in report["values"].get(column, {})
+        ]
+        lines.append(f"{measure['label']}: {', '.join(parts)}")
+    return lines
