@@ -132,7 +132,7 @@ def corners(picture_HWC: np.ndarray, limit: int = 200) -> NDArray[np.int64]:
     Shi and Tomasi 1994: local maxima in 3 x 3 px, far enough from the border for a whole patch.
     """
     grey = _grey(picture_HWC)
-    down, across = np.gradient(grey)
+    down, across = np.asarray(np.gradient(grey))
     xx, yy, xy = (_box(product, 3) for product in (across * across, down * down, across * down))
     strength = (xx + yy) / 2 - np.sqrt(np.square((xx - yy) / 2) + np.square(xy))
     padded = np.pad(strength, 1, mode="constant", constant_values=-np.inf)
