@@ -1,4 +1,4 @@
-"""AdamW, its parameter groups, the learning-rate schedule and gradient clipping."""
+"""The optimizer, its parameter groups, the learning-rate schedule and gradient clipping."""
 
 import math
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from worldtune.training.muon import Muon, suits
 from worldtune.training.parallel import full
 
 
@@ -15,6 +16,8 @@ from worldtune.training.parallel import full
 class OptimConfig:
     """How weights move."""
 
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """muon moves hidden matrices by orthogonalised momentum, and the rest by AdamW: for pre-training."""
     lr: float = 1e-4
     """Learning rate after the warm-up."""
     weight_decay: float = 0.01
@@ -23,6 +26,8 @@ class OptimConfig:
     """Decay of the gradient's mean. 0..1."""
     beta2: float = 0.99
     """Decay of the gradient's square. 0..1."""
+    momentum: float = 0.95
+    """Decay of the gradient's mean in Muon's matrices. 0..1."""
     eps: float = 1e-8
     """Added to the root of the gradient's square."""
     clip_norm: float = 1.0
@@ -40,7 +45,7 @@ class OptimConfig:
         for name in ("weight_decay", "clip_norm"):
             if vars(self)[name] < 0:
                 raise ValueError(f"optim.{name} must not be negative, got {vars(self)[name]}")
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "momentum"):
             if not 0 <= vars(self)[name] < 1:
                 raise ValueError(f"optim.{name} must be in 0..1 (1 excluded), got {vars(self)[name]}")
         if self.eps <= 0:
@@ -94,9 +99,21 @@ def decayed(model: nn.Module) -> set[str]:
     return {name for name, p in trainable(model).items() if p.ndim >= 2 and id(p) not in embeddings}
 
 
-def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """Fused AdamW whose state exists from the start, so that memory peaks at once and checkpoints have one shape."""
+def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW | Muon:
+    """An optimizer whose state exists from the start, so that memory peaks at once and checkpoints have one shape."""
     parameters, with_decay = trainable(model), decayed(model)
+    if config.optimizer == "adamw":
+        return _adamw(parameters, with_decay, config)
+    chosen = {name for name in with_decay if suits(parameters[name])}
+    matrices = [parameter for name, parameter in parameters.items() if name in chosen]
+    rest = {name: parameter for name, parameter in parameters.items() if name not in chosen}
+    if not matrices or not rest:
+        raise ValueError("optim.optimizer muon wants hidden matrices and other weights to train; take adamw")
+    adamw = _adamw(rest, with_decay, config)
+    return Muon(matrices, adamw, momentum=config.momentum, weight_decay=config.weight_decay)
+
+
+def _adamw(parameters: Mapping[str, nn.Parameter], with_decay: set[str], config: OptimConfig) -> torch.optim.AdamW:
     groups = [
         {"params": [p for name, p in parameters.items() if name in with_decay], "weight_decay": config.weight_decay},
         {"params": [p for name, p in parameters.items() if name not in with_decay], "weight_decay": 0.0},
@@ -117,7 +134,7 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     return optimizer
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer | Muon, lr: float) -> None:
     """The same rate for every group."""
     for group in optimizer.param_groups:
         group["lr"] = lr

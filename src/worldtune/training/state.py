@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from worldtune.training.adapters import merged
 from worldtune.training.ema import Ema, EmaConfig
+from worldtune.training.muon import Muon
 from worldtune.training.optim import OptimConfig, make_optimizer, trainable
 from worldtune.training.parallel import full
 
@@ -16,7 +17,7 @@ class TrainState:
     """Model, optimizer and average after `step` steps. There is no other state: data and noise follow the step."""
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer | Muon
     ema: Ema
     parameters: dict[str, nn.Parameter]
     """The trained ones, by name."""
