@@ -1,8 +1,11 @@
 """Epipolar geometry by hand, and matches on a picture that is known to have moved."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from worldtune.dataset import Dataset, Window
 from worldtune.metrics.epipolar import (
     consistency,
     corners,
@@ -12,6 +15,7 @@ from worldtune.metrics.epipolar import (
     symmetric_distance_px,
 )
 
+ROOMS = Path(__file__).parents[2] / "samples/rooms"
 LENS = np.array([50.0, 60.0, 32.0, 30.0])
 
 
@@ -125,3 +129,14 @@ def test_the_threshold_is_in_widths_and_too_few_matches_are_not_consistent():
     assert consistency(video, lens, off, max_distance=0.99 * distance_px / 64).tsed == 0
     starved = consistency(video, lens, poses, min_matches=1000)
     assert (starved.tsed, starved.matched, starved.pairs) == (0, 0, 2)
+
+
+def test_recorded_cameras_fit_the_recorded_pictures_and_other_conventions_do_not():
+    """The shipped rooms, through the reader: lens in px, camera to world, y down and z forward."""
+    clip = Dataset.open(ROOMS).read_clip(0, 0, Window(num_frames=17, height_px=64, width_px=64))
+    video, lens = clip.video_VTHWC[0, ::4], clip.features["camera.intrinsics"][0, ::4]
+    poses = clip.features["camera.world_from_camera"][0, ::4].astype(np.float64)
+    assert consistency(video, lens, poses).tsed == 1
+    assert consistency(video, lens, poses @ np.diag([1, -1, -1, 1])).tsed == 0, "OpenGL axes"
+    assert consistency(video, lens, np.linalg.inv(poses)).tsed == 0, "world to camera"
+    assert consistency(video, lens * 2, poses).tsed < 1, "lens of a picture twice as large"
