@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nano.data import WORLDS
-from nano.train_diffusion import batch_of
+from nano.windows import batch_of
 from worldtune.contract.condition import Condition, Widths
 from worldtune.contract.randomness import generator
 from worldtune.families import diffusion

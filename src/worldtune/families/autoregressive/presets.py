@@ -26,18 +26,18 @@ def _video2world(base: NetworkConfig) -> NetworkConfig:
 
 
 NANO = NetworkConfig(
-    width=256,
+    width=192,
     num_layers=6,
-    num_heads=4,
-    num_kv_heads=2,
+    num_heads=3,
+    num_kv_heads=1,
     head_dim=64,
-    mlp_width=512,
-    vocab_size=1024,
+    mlp_width=384,
+    vocab_size=4096,
     max_frames=5,
     max_height=8,
     max_width=8,
     begin_token=True,
-    cross_attention_every=1,
+    cross_attention_every=3,
     text_channels=256,
 )
 """Small enough to be shipped and to train on a laptop; the same class as the others. Vocabulary and grid are the
