@@ -92,7 +92,8 @@ class Control(Protocol):
 class Obedience(Protocol):
     """How far a clip is from what its control commands: `controls/<name>/obedience.py`, for rooms that can tell.
 
-    A probe (`metrics/probe.py`), trained on real clips, reads the controlled quantity from the video.
+    A probe (`metrics/probe.py`), trained on real clips, reads the controlled quantity from the video. With
+    `PER_VIEW = True` in the module there is one per view, which sees nothing else, and D is view after view.
     """
 
     MEASURES: dict[str, Measure]

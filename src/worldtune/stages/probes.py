@@ -7,10 +7,10 @@ import hashlib
 import importlib
 import importlib.util
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from worldtune.contract.files import file_hash
 from worldtune.contract.nouns import Measure
 from worldtune.contract.protocols import Obedience
 from worldtune.dataset import Dataset, Window
+from worldtune.metrics.crossview import ViewProbes, load_view_probes, train_view_probes
 from worldtune.metrics.probe import VISITS, Probe, Schooling, load_probe, pictures, save_probe, train_probe
 from worldtune.stages.counter import Counter
 from worldtune.stages.made_clips import ClipInfo, MadeSet
@@ -30,6 +31,7 @@ MAX_CLIPS = 2000
 """Training clips that a probe sees, spread evenly over the split."""
 SEED = 0
 VERSION = 1
+Trained = TypeVar("Trained")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class Reader:
 
     control: str
     room: Obedience
-    probe: Probe
+    probe: Probe | ViewProbes
     schooling: Schooling
     deviation_D: NDArray[np.float64]
     """Over the training clips; NaN where a number never varies."""
@@ -139,10 +141,20 @@ def _reader(control: str, room: Obedience, source: _Source, clips: Sequence[Clip
     targets_NTD = np.stack([source.targets(index, control, room) for index in source.training])
     key = _key(source, targets_NTD)
     folder = source.cache.folder / f"probe-{control}"
-    kept = load_probe(folder, key)
-    if kept is None:
-        kept = _trained(control, source, targets_NTD, console)
-        save_probe(*kept, key, folder)
+    probe: Probe | ViewProbes
+    if getattr(room, "PER_VIEW", False):
+        num_views = source.cache.header.grid.views
+        views = load_view_probes(folder, key, num_views)
+        if views is None:
+            views = _trained(control, source, targets_NTD, console, train_view_probes, num_views * VISITS)
+            views.save(key, folder)
+        probe, schooling = views, views.schooling
+    else:
+        kept = load_probe(folder, key)
+        if kept is None:
+            kept = _trained(control, source, targets_NTD, console, train_probe, VISITS)
+            save_probe(*kept, key, folder)
+        probe, schooling = kept
     moving_ND = targets_NTD[:, 1:].reshape(-1, targets_NTD.shape[-1]).astype(np.float64)
     deviation_D = moving_ND.std(0)
     constant_D = deviation_D <= 1e-6 * np.maximum(1, np.abs(moving_ND.mean(0)))
@@ -151,8 +163,8 @@ def _reader(control: str, room: Obedience, source: _Source, clips: Sequence[Clip
     return Reader(
         control=control,
         room=room,
-        probe=kept[0],
-        schooling=kept[1],
+        probe=probe,
+        schooling=schooling,
         deviation_D=np.where(constant_D, np.nan, deviation_D),
         commanded={clip_id: source.targets(place[clip_id], control, room) for clip_id in wanted},
     )
@@ -166,15 +178,18 @@ def _key(source: _Source, targets_NTD: NDArray[np.float32]) -> str:
 
 
 def _trained(
-    control: str, source: _Source, targets_NTD: NDArray[np.float32], console: Console
-) -> tuple[Probe, Schooling]:
+    control: str,
+    source: _Source,
+    targets_NTD: NDArray[np.float32],
+    console: Console,
+    train: Callable[..., Trained],
+    most_visits: int,
+) -> Trained:
     with Counter(f"reading real clips for the {control} probe", len(source.training), console) as counter:
         seen = []
         for index in source.training:
             seen.append(source.pictures(index))
             counter.add(1)
     groups = [source.cache.info(index)["episode"] for index in source.training]
-    with Counter(f"training the {control} probe", VISITS, console) as counter:
-        return train_probe(
-            torch.stack(seen), targets_NTD, groups, SEED, lambda visits: counter.add(visits - counter.done)
-        )
+    with Counter(f"training the {control} probe", most_visits, console) as counter:
+        return train(torch.stack(seen), targets_NTD, groups, SEED, lambda visits: counter.add(visits - counter.done))
