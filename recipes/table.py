@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from worldtune.stages.matrix import obedience
 from worldtune.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
@@ -18,17 +19,29 @@ BEGIN, END = "<!-- table: python -m recipes.table -->", "<!-- end of table -->"
 
 
 def cell(task: str, family: str) -> str:
-    """What one cell shows: the gain over the base with its interval, between floor and ceiling."""
+    """What one cell shows: gain over the base and over a foreign control, the scale of both, and what probes read."""
     path = ROOT / "results" / f"{task}-{family}.json"
     if not path.exists():
         return "not yet"
     report: dict[str, Any] = json.loads(path.read_text())
-    gain = next(row["values"]["psnr_db"] for row in report["differences"] if row["right"] == "base")
-    place = {name: values["psnr_db"]["value"] for name, values in report["values"].items()}
-    scale = f"floor {place['copy']:.1f}, base {place['base']:.1f}, ceiling {place['codec']:.1f}"
-    bounds = f"[{gain['low']:+.2f}, {gain['high']:+.2f}]"
-    link = f"[{gain['value']:+.2f} dB](results/{path.name})"
-    return f"{link} {bounds} to **{place['post-trained']:.1f} dB** ({scale}; {report['num_seeds']} seeds)"
+    gains = {row["right"]: row["values"]["psnr_db"] for row in report["differences"]}
+    place = {name: values["psnr_db"]["value"] for name, values in report["values"].items() if "psnr_db" in values}
+    lines = [f"[**{place['post-trained']:.1f} dB**](results/{path.name}), {gain(gains['base'])} over the base"]
+    if "shuffled" in gains:
+        lines.append(f"{gain(gains['shuffled'])} over shuffled control")
+    lines += obedience(report)
+    lines.append(f"floor {place['copy']:.1f}, ceiling {place['codec']:.1f}; {seeds(report['num_seeds'])}")
+    return "<br>".join(lines)
+
+
+def gain(pooled: dict[str, Any]) -> str:
+    """A difference of PSNR with its interval."""
+    return f"{pooled['value']:+.2f} [{pooled['low']:+.2f}, {pooled['high']:+.2f}]"
+
+
+def seeds(count: int) -> str:
+    """How many."""
+    return f"{count} seed" + "s" * (count != 1)
 
 
 def table() -> str:
