@@ -4,7 +4,7 @@ Shape legend: V views, T frames, H W rows and columns, C channels, S seeds, N cl
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from worldtune.metrics.latents import Latents, quadrant_features
 from worldtune.metrics.pixels import Video, psnr_per_frame_db
 from worldtune.metrics.scores import (
-    MEASURES,
     Pooled,
     latent_scores,
     pixel_scores,
@@ -32,7 +31,8 @@ class ClipScores:
 
     values: dict[str, float | None]
     """Measure -> value; None where it is not defined for the clip."""
-    per_frame_psnr_db: list[float]
+    per_frame_psnr_db: list[float] = field(default_factory=list)
+    """Empty for clips that are not compared with the truth pixel by pixel."""
     features_ND: NDArray[np.float64] | None = None
     """Of the clip, for FD-own; None without latents."""
     real_features_ND: NDArray[np.float64] | None = None
@@ -66,7 +66,7 @@ def clip_scores(
 
 def means(column: Column, seed: int) -> dict[str, dict[str, Any]]:
     """Measure -> {value, low, high, num_clips, per_seed}, for measures that are defined."""
-    pooled = {name: pooled_mean(_values(column, name), seed) for name in MEASURES if name != FRECHET}
+    pooled = {name: pooled_mean(_values(column, name), seed) for name in _names(column)}
     made, real = clouds(column), real_clouds(column)
     if made is not None and real is not None:
         pooled[FRECHET] = pooled_frechet(made, real)
@@ -75,9 +75,7 @@ def means(column: Column, seed: int) -> dict[str, dict[str, Any]]:
 
 def differences(left: Column, right: Column, seed: int) -> dict[str, dict[str, Any]]:
     """The same for left minus right on the same clips and seeds."""
-    pooled = {
-        name: pooled_difference(_values(left, name), _values(right, name), seed) for name in MEASURES if name != FRECHET
-    }
+    pooled = {name: pooled_difference(_values(left, name), _values(right, name), seed) for name in _names(left)}
     clouds_of = clouds(left), clouds(right), real_clouds(left)
     if all(cloud is not None for cloud in clouds_of):
         pooled[FRECHET] = pooled_frechet_difference(*clouds_of)  # type: ignore[arg-type]
@@ -106,6 +104,11 @@ def real_clouds(column: Column) -> list[list[NDArray[np.float64]]] | None:
     """Features of the true clips beside them."""
     features = [[clip.real_features_ND for clip in clips_N] for clips_N in column]
     return None if any(one is None for row in features for one in row) else features  # type: ignore[return-value]
+
+
+def _names(column: Column) -> list[str]:
+    """Measures of single clips, in the order in which they were taken."""
+    return list(dict.fromkeys(name for clips_N in column for clip in clips_N for name in clip.values))
 
 
 def _values(column: Column, name: str) -> list[list[float | None]]:

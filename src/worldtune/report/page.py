@@ -13,6 +13,8 @@ from worldtune.report.plots import colour_of, curves_plot, frames_plot, gains_pl
 
 MAX_FILM_BYTES = 8_000_000
 """Clips beyond this are left out of the page, so that it stays below 10 MB."""
+OBEDIENCE = "obedience to"
+"""Begins the names of what is skipped when it is not a column."""
 SMALL_PX = 128
 """Frames narrower than this are enlarged with visible pixels."""
 
@@ -121,17 +123,27 @@ def _ground(report: Mapping[str, Any]) -> str:
 
 
 def _plots(report: Mapping[str, Any]) -> str:
-    psnr = {column: measures["psnr_db"] for column, measures in report["values"].items()}
+    psnr = _by_column(report, "psnr_db")
     drawn = [
         ("Between floor and ceiling", values_plot(psnr, report["measures"]["psnr_db"]["label"])),
         ("How the prediction holds over time", _frames(report)),
     ]
+    for control, reader in report.get("obedience", {}).items():
+        name = reader["measures"][0]
+        if name in report["measures"]:
+            plot = values_plot(_by_column(report, name), report["measures"][name]["label"])
+            drawn.insert(0, (f"Obedience to {html.escape(control)}", plot))
     if {"post-trained", "base"} <= psnr.keys():
         clips = [clip["psnr_db"] for clip in report["per_clip"]]
         drawn.append(("Clip by clip", gains_plot([clip["post-trained"] - clip["base"] for clip in clips], "base")))
     if any(report["training"]):
         drawn.append(("Training", curves_plot(report["training"])))
     return "".join(f"<div><h3>{name}</h3>{svg}</div>" for name, svg in drawn)
+
+
+def _by_column(report: Mapping[str, Any], measure: str) -> dict[str, Any]:
+    """A measure of every column that has it."""
+    return {column: values[measure] for column, values in report["values"].items() if measure in values}
 
 
 def _frames(report: Mapping[str, Any]) -> str:
@@ -142,14 +154,21 @@ def _frames(report: Mapping[str, Any]) -> str:
 def _meaning(report: Mapping[str, Any]) -> str:
     columns = _definitions(report["columns"])
     skipped = "".join(
-        f'<p class="note">No column {html.escape(name)}: {html.escape(reason)}.</p>'
+        f'<p class="note">No {"measure of" if name.startswith(OBEDIENCE) else "column"} {html.escape(name)}: '
+        f"{html.escape(reason)}.</p>"
         for name, reason in report["skipped"].items()
     )
     measures = {
         measure["label"]: f"{measure['meaning']} {measure['better'].capitalize()} is better."
         for measure in report["measures"].values()
     }
-    return f"<h3>Columns</h3>{columns}{skipped}<h3>Measures</h3>{_definitions(measures)}<p>{tables.INTERVAL_NOTE}</p>"
+    probes = "".join(
+        f'<p class="note">The {html.escape(control)} probe was trained on {reader["num_clips"]} real clips; it '
+        f"explains {reader['explained']:.0%} of what varies in {reader['num_held_out']} further ones.</p>"
+        for control, reader in report.get("obedience", {}).items()
+    )
+    notes = f"{probes}<p>{tables.INTERVAL_NOTE}</p>"
+    return f"<h3>Columns</h3>{columns}{skipped}<h3>Measures</h3>{_definitions(measures)}{notes}"
 
 
 def _definitions(meanings: Mapping[str, str]) -> str:

@@ -17,6 +17,7 @@ COLOURS = {
     "post-trained": "#3b82f6",
     "base": "#f59e0b",
     "shuffled": "#a855f7",
+    "shuffled, as told": "#d08bff",
     "copy": "#8b93a1",
     "codec": "#10b981",
     "real": "#64748b",

@@ -6,11 +6,15 @@ from typing import Any
 from worldtune.report.tables import interval, number
 
 DECIMALS = 2
+LEAST_EXPLAINED = 0.5
+"""A probe that explains less of real clips says little of made ones."""
 
 
 def verdict(report: Mapping[str, Any]) -> list[str]:
     """Sentences, the most important one first."""
     sentences = [_comparison(one, report["num_clips"], report["num_seeds"]) for one in report["differences"]]
+    for control, reader in report.get("obedience", {}).items():
+        sentences += _obedience(control, reader, report)
     sentences.append(_place(report["values"]))
     if report["fd_ground"] is not None and report["fd_ground"]["warning"]:
         sentences.append(f"FD-own is not to be relied on here: {report['fd_ground']['warning']}.")
@@ -36,6 +40,47 @@ def _certainty(pooled: Mapping[str, Any]) -> str:
     if pooled["low"] > 0:
         return "better"
     return "worse" if pooled["high"] < 0 else "no certain difference"
+
+
+def _obedience(control: str, reader: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
+    """The control's first measure, beside what the probe makes of real clips."""
+    name = reader["measures"][0]
+    values = {column: measures[name]["value"] for column, measures in report["values"].items() if name in measures}
+    if "real" not in values:
+        return []
+    measure = report["measures"][name]
+
+    def shown(column: str) -> str:
+        return number(values[column], measure["decimals"])
+
+    words = {"base": "base", "shuffled": "under another clip's control", "copy": "copy", "codec": "codec"}
+    others = ", ".join(f"{words[column]} {shown(column)}" for column in words if column in values)
+    if "post-trained" not in values:
+        sentence = f"{measure['label']} (control {control}): {others}, real clips {shown('real')}."
+    else:
+        ratio = f"{values['post-trained'] / values['real']:.1f} times" if values["real"] > 0 else "against"
+        sentence = (
+            f"{measure['label']} (control {control}): post-trained {shown('post-trained')}, {ratio} the "
+            f"{shown('real')} of real clips; {others}; {_obeyed(name, report)}."
+        )
+    sentences = [sentence[0].upper() + sentence[1:]]
+    if reader["explained"] < LEAST_EXPLAINED:
+        share = f"{max(reader['explained'], 0):.0%}"
+        sentences.append(f"The {control} probe explains only {share} of what varies in real clips: trust it little.")
+    return sentences
+
+
+def _obeyed(name: str, report: Mapping[str, Any]) -> str:
+    """Whether a foreign control certainly makes the measure worse."""
+    pooled = next((one["values"].get(name) for one in report["differences"] if one["right"] == "shuffled"), None)
+    if pooled is None:
+        return "there is no shuffled column to tell whether it obeys"
+    if pooled["low"] is None:
+        return "one clip says nothing certain"
+    sign = 1 if report["measures"][name]["better"] == "higher" else -1
+    if min(sign * pooled["low"], sign * pooled["high"]) > 0:
+        return "certainly better than under another clip's control, so it obeys"
+    return "not certainly better than under another clip's control"
 
 
 def _place(values: Mapping[str, Mapping[str, Any]]) -> str:

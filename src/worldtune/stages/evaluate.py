@@ -17,18 +17,25 @@ from worldtune.metrics.columns import ClipScores, clip_scores
 from worldtune.metrics.frechet import ground
 from worldtune.metrics.scores import MEASURES
 from worldtune.report.film import film_uri, tiled
-from worldtune.report.page import ShownClip, render
+from worldtune.report.page import OBEDIENCE, ShownClip, render
 from worldtune.report.verdict import verdict
 from worldtune.stages.counter import Counter
 from worldtune.stages.made_clips import MEANINGS, REAL, ClipInfo, Made, MadeSet
+from worldtune.stages.probes import Reader, readers
 from worldtune.stages.provenance import circumstances
 
 COMPARISONS = (("post-trained", "base"), ("post-trained", "shuffled"), ("post-trained", "copy"))
 MAX_SHOWN_CLIPS = 8
 BOOTSTRAP_SEED = 0
+SHUFFLED, AS_TOLD = "shuffled", "shuffled, as told"
+AS_TOLD_MEANING = "The shuffled clips against the control they were given instead of the true one: obedience lowers it."
 
 Columns = dict[str, list[list[ClipScores]]]
 """Column -> [seed][clip]."""
+
+
+def _no_scores(names: Sequence[str], sets: Sequence[MadeSet]) -> Columns:
+    return {name: [[] for _ in sets] for name in names}
 
 
 def evaluate(outs: Sequence[Path], report: Path | None = None) -> Path:
@@ -39,8 +46,10 @@ def evaluate(outs: Sequence[Path], report: Path | None = None) -> Path:
     """
     sets = [MadeSet.open(out) for out in outs]
     _require_alike(sets)
-    columns = _judged(sets, Console())
-    summary = _summary(sets, columns)
+    console = Console()
+    found, unreadable = readers(sets, console)
+    columns, beside = _judged(sets, found, console)
+    summary = _summary(sets, columns, beside, found, unreadable)
     folder = report or outs[0]
     write_json(folder / "report.json", summary)
     page = render(summary, [_shown(sets[0], place, columns) for place in range(len(sets[0].clips))[:MAX_SHOWN_CLIPS]])
@@ -64,19 +73,38 @@ def _require_alike(sets: Sequence[MadeSet]) -> None:
             raise ValueError(f"{other.folder} and {first.folder} hold different columns")
 
 
-def _judged(sets: Sequence[MadeSet], console: Console) -> Columns:
-    """Every column but the truth, foreign ones first, measured on every clip."""
+def _judged(sets: Sequence[MadeSet], found: Sequence[Reader], console: Console) -> tuple[Columns, Columns]:
+    """Every column but the truth, foreign ones first, measured on every clip; and what only readers judge.
+
+    That is the truth itself, whose errors are the readers' own, and the shuffled column against what it was told.
+    """
     names = [name for name in sets[0].columns if name not in MEANINGS]
     names += [name for name in MEANINGS if name in sets[0].columns and name != REAL]
-    columns: Columns = {name: [[] for _ in sets] for name in names}
+    columns = _no_scores(names, sets)
+    beside = _no_scores([*([AS_TOLD] if SHUFFLED in names else []), REAL] if found else [], sets)
     with Counter("judging", sum(len(made.clips) for made in sets), console) as counter:
         for seed, made in enumerate(sets):
             for clip in made.clips:
                 real = made.read(clip.id, REAL)
                 for name in names:
-                    columns[name][seed].append(_scored(made.path(clip.id, name), made.read(clip.id, name), real, clip))
+                    one = made.read(clip.id, name)
+                    scores = _scored(made.path(clip.id, name), one, real, clip)
+                    scores.values.update(_errors(found, one, clip, clip.id))
+                    columns[name][seed].append(scores)
+                    if name == SHUFFLED and AS_TOLD in beside and clip.foreign_id is not None:
+                        told = _errors(found, one, clip, clip.foreign_id)
+                        beside[AS_TOLD][seed].append(ClipScores(values=told))
+                if REAL in beside:
+                    beside[REAL][seed].append(ClipScores(values=_errors(found, real, clip, clip.id)))
                 counter.add(1)
-    return columns
+    return columns, beside
+
+
+def _errors(found: Sequence[Reader], made: Made, clip: ClipInfo, commanded_by: str) -> dict[str, float | None]:
+    """What all readers say of a clip, against the control of the clip `commanded_by`."""
+    return {
+        name: value for reader in found for name, value in reader.errors(made.pixels_VTHWC, clip, commanded_by).items()
+    }
 
 
 def _scored(path: Path, made: Made, real: Made, clip: ClipInfo) -> ClipScores:
@@ -91,11 +119,20 @@ def _scored(path: Path, made: Made, real: Made, clip: ClipInfo) -> ClipScores:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _summary(sets: Sequence[MadeSet], columns: Columns) -> dict[str, Any]:
+def _summary(
+    sets: Sequence[MadeSet],
+    columns: Columns,
+    beside: Columns,
+    found: Sequence[Reader],
+    unreadable: Mapping[str, str],
+) -> dict[str, Any]:
     """report.json: every number of the report."""
     first = sets[0]
-    values = {name: measured.means(column, BOOTSTRAP_SEED) for name, column in columns.items()}
-    found = [name for name in MEASURES if any(name in of_column for of_column in values.values())]
+    known = dict(MEASURES)
+    for reader in found:
+        known |= reader.measures
+    values = {name: measured.means(column, BOOTSTRAP_SEED) for name, column in (columns | beside).items()}
+    defined = [name for name in known if any(name in of_column for of_column in values.values())]
     real = next((cloud for cloud in map(measured.real_clouds, columns.values()) if cloud is not None), None)
     summary: dict[str, Any] = {
         "version": 1,
@@ -103,9 +140,10 @@ def _summary(sets: Sequence[MadeSet], columns: Columns) -> dict[str, Any]:
         "subtitle": _subtitle(sets),
         "num_clips": len(first.clips),
         "num_seeds": len(sets),
-        "columns": {REAL: first.columns[REAL], **{name: first.columns[name] for name in columns}},
-        "skipped": first.skipped,
-        "measures": {name: asdict(MEASURES[name]) for name in found},
+        "columns": {REAL: first.columns[REAL], **{name: first.columns.get(name, AS_TOLD_MEANING) for name in values}},
+        "skipped": first.skipped | {f"{OBEDIENCE} {control}": reason for control, reason in unreadable.items()},
+        "measures": {name: asdict(known[name]) for name in defined},
+        "obedience": {reader.control: reader.to_json() for reader in found},
         "values": values,
         "differences": [
             {
@@ -121,7 +159,7 @@ def _summary(sets: Sequence[MadeSet], columns: Columns) -> dict[str, Any]:
             "first_frame": first.clips[0].num_observed_frames,
             "columns": {name: measured.per_frame_psnr_db(column) for name, column in columns.items()},
         },
-        "per_clip": _per_clip(first, columns, found),
+        "per_clip": _per_clip(first, columns | beside, defined),
         "training": [_curves(made.folder / "training.jsonl") for made in sets],
         "commands": _commands(sets),
         "made": [{"out": str(made.folder), "settings": made.settings, **made.circumstances} for made in sets],
@@ -149,7 +187,7 @@ def _subtitle(sets: Sequence[MadeSet]) -> str:
 def _per_clip(made: MadeSet, columns: Columns, measures: Sequence[str]) -> list[dict[str, Any]]:
     """Every clip with its scores, averaged over seeds."""
     tables = {
-        name: {column: measured.per_clip(scores, name) for column, scores in columns.items()}
+        name: {column: measured.per_clip(scores, name) for column, scores in columns.items() if _has(scores, name)}
         for name in measures
         if name != measured.FRECHET
     }
@@ -158,6 +196,10 @@ def _per_clip(made: MadeSet, columns: Columns, measures: Sequence[str]) -> list[
         | {name: {column: values[place] for column, values in table.items()} for name, table in tables.items()}
         for place, clip in enumerate(made.clips)
     ]
+
+
+def _has(column: Sequence[Sequence[ClipScores]], name: str) -> bool:
+    return any(name in clip.values for clips in column for clip in clips)
 
 
 def _curves(path: Path) -> dict[str, dict[str, list[float]]]:
