@@ -80,13 +80,14 @@ def _write_frames(video: np.ndarray | Path, folder: Path) -> tuple[int, list[int
 def _reconstructions(pycolmap: Any, scratch: Path) -> dict[int, Any]:
     pycolmap.logging.minloglevel = 3
     pycolmap.set_random_seed(0)
-    database, images = scratch / "database.db", scratch / "images"
+    database, images, models = scratch / "database.db", scratch / "images", scratch / "models"
+    models.mkdir()
     reader = pycolmap.ImageReaderOptions(camera_model="SIMPLE_PINHOLE")
     pycolmap.extract_features(database, images, camera_mode=pycolmap.CameraMode.SINGLE, reader_options=reader)
     pycolmap.match_sequential(database)
     options = pycolmap.IncrementalPipelineOptions(random_seed=0, min_model_size=_MIN_FRAMES, extract_colors=False)
     options.mapper.init_min_tri_angle = _PARALLAX_DEG
-    found: dict[int, Any] = pycolmap.incremental_mapping(database, images, scratch / "models", options)
+    found: dict[int, Any] = pycolmap.incremental_mapping(database, images, models, options)
     return found
 
 
