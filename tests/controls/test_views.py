@@ -59,15 +59,19 @@ def test_extrinsics_are_the_rig_whatever_the_way():
         np.testing.assert_allclose(poses[view], [wanted] * 3, atol=1e-5)
 
 
-def test_carrier_has_its_widths_and_dropping_silences_it():
+def test_carrier_has_its_widths_and_is_dropped_only_where_training_drops_it():
     arrays = batched(clip_of(has_poses=True))
-    for config, width in ((views.Config(), 8), (views.Config(extrinsics=True), 17)):
+    for config, width in (
+        (views.Config(dropout=0.5), 8),
+        (views.Config(dropout=0.5, extrinsics=True), 17),
+        (views.Config(), 8),
+    ):
         encoder = views.encoder(arrays, config)
         made = encoder(arrays, torch.tensor([True, False]))
         assert made.widths == encoder.widths == Widths(dense=width)
         assert made.dense_BVTHWC is not None
         assert made.dense_BVTHWC[0].any()
-        assert not made.dense_BVTHWC[1].any()
+        assert bool(made.dense_BVTHWC[1].any()) == (config.dropout == 0)
     with pytest.raises(ValueError, match="control.views.extrinsics is true, but the cache has no camera poses"):
         views.encoder(batched(clip_of()), views.Config(extrinsics=True))
 

@@ -34,7 +34,8 @@ class Config:
     """Settings of the views control."""
 
     dropout: float = 0.0
-    """Share of training samples whose views are not named. Guidance on it needs more than 0. 0..1."""
+    """Share of training samples whose views are not named, 0..1. At 0 views are named in both branches of guidance,
+    as in Cosmos: a network that never saw nameless views has no null to be guided away from."""
     extrinsics: bool = False
     """Also give each camera's pose in the rig, so that a model may serve rigs that differ. The dataset needs
     camera.world_from_camera."""
@@ -83,7 +84,7 @@ def encoder(example: dict[str, Tensor], config: Config) -> nn.Module:
             "control.views.extrinsics is true, but the cache has no camera poses: the dataset needs the feature "
             "camera.world_from_camera"
         )
-    return ViewIdentity(example["names"], extrinsics=config.extrinsics)
+    return ViewIdentity(example["names"], extrinsics=config.extrinsics, droppable=config.dropout > 0)
 
 
 class ViewIdentity(nn.Module):
@@ -94,11 +95,11 @@ class ViewIdentity(nn.Module):
 
     names_VN: Tensor
 
-    def __init__(self, names_VN: Tensor, *, extrinsics: bool) -> None:
+    def __init__(self, names_VN: Tensor, *, extrinsics: bool, droppable: bool) -> None:
         super().__init__()
         self.register_buffer("names_VN", names_VN.reshape(-1, *names_VN.shape[-2:])[0].clone())
         self.identity = nn.Parameter(torch.empty(len(self.names_VN), IDENTITY_CHANNELS))
-        self.extrinsics = extrinsics
+        self.extrinsics, self.droppable = extrinsics, droppable
         self.widths = Widths(dense=IDENTITY_CHANNELS + (9 if extrinsics else 0))
         self.reset_parameters()
 
@@ -109,7 +110,7 @@ class ViewIdentity(nn.Module):
             self.identity.copy_(torch.randn(self.identity.shape, generator=draw))
 
     def forward(self, arrays: dict[str, Tensor], keep_B: Tensor) -> Condition:
-        """Condition with dense [B,V,T or 1,1,1,C]; zeros where it is dropped.
+        """Condition with dense [B,V,T or 1,1,1,C]; zeros where it is dropped, if it can be.
 
         ValueError outside of training when the cameras are not those, in that order, that the run was trained with.
         """
@@ -120,8 +121,9 @@ class ViewIdentity(nn.Module):
         if self.extrinsics:
             poses_BVTD = arrays["rig_from_camera"].to(rows_BVTC.dtype)
             rows_BVTC = torch.cat([rows_BVTC.expand(-1, -1, poses_BVTD.shape[2], -1), poses_BVTD], -1)
-        kept = rows_BVTC * keep_B.to(rows_BVTC.dtype)[:, None, None, None]
-        return Condition(dense_BVTHWC=kept[:, :, :, None, None])
+        if self.droppable:
+            rows_BVTC = rows_BVTC * keep_B.to(rows_BVTC.dtype)[:, None, None, None]
+        return Condition(dense_BVTHWC=rows_BVTC[:, :, :, None, None])
 
     def _require_names(self, names_BVN: Tensor) -> None:
         if names_BVN.shape[1:] == self.names_VN.shape and bool((names_BVN == self.names_VN).all()):
