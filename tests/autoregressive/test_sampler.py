@@ -71,6 +71,22 @@ def test_the_largest_uniform_number_draws_a_kept_token() -> None:
     assert draw(logits, torch.tensor([1.0]), temperature=1.0, top_p=0.6, top_k=0).item() == 2
 
 
+def test_few_candidates_draw_what_all_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peaked row alone is drawn from few; with a flat one beside it all are sorted."""
+    logits = 4 * torch.randn(2, 2000, generator=torch.Generator().manual_seed(0))
+    logits[1] = 0
+    draws = (torch.arange(50) + 0.5) / 50
+
+    def drawn(rows: Tensor) -> list[list[int]]:
+        return [draw(rows, u.expand(len(rows)), temperature=1.0, top_p=0.9, top_k=0).tolist() for u in draws]
+
+    alone, both = drawn(logits[:1]), drawn(logits)
+    assert [row[:1] for row in both] == alone
+    monkeypatch.setattr("worldtune.families.autoregressive.draw.FEW", 10_000)
+    assert (drawn(logits[:1]), drawn(logits)) == (alone, both)
+    assert len({row[1] for row in both}) == 50
+
+
 def test_guidance_convention() -> None:
     both = torch.tensor([[1.0, 2.0], [0.5, 3.0]])
     assert guide_logits(both, 2.0).tolist() == [[2.0, 0.0]]
