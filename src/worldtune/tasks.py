@@ -13,11 +13,13 @@ class Task:
     """Control rooms, in the order in which their conditions are joined."""
     summary: str
     """What post-training adds, in one line."""
+    instructs: bool = False
+    """Whether texts say what is to happen, so that obedience to them can be measured."""
 
 
 TASKS: dict[str, Task] = {
     "general": Task(controls=("text",), summary="one's own videos: a camera, a factory, a look"),
-    "instruction": Task(controls=("text",), summary="robot video from a text instruction"),
+    "instruction": Task(controls=("text",), summary="robot video from a text instruction", instructs=True),
     "action": Task(controls=("action",), summary="the next frames from a robot's action vectors"),
     "camera": Task(controls=("text", "camera"), summary="3-D consistent video along a camera path"),
     "multiview": Task(controls=("text", "views"), summary="synchronised surround views from text"),

@@ -102,7 +102,8 @@ class Obedience(Protocol):
     def targets(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """Aligned arrays of one clip -> what the probe reads of each latent frame.
 
-        float32 [T, D] in physical units. Row k is of pixel frames (k-1)r .. kr; row 0 is not read.
+        float32 [T, D] in physical units. Row k is of pixel frames (k-1)r .. kr; row 0 is not read. [D] when all
+        latent frames say the same.
         """
         ...
 
@@ -111,7 +112,8 @@ class Obedience(Protocol):
 
         The first `num_observed` latent frames were given to the model and do not count, nor does row 0.
         A room that has `IN_DEVIATIONS = True` gets both in units of the standard deviation of each number over the
-        training clips, with NaN for numbers that never vary there.
+        training clips, with NaN for numbers that never vary there. One that has `NAMES = True` gets a fourth argument:
+        the different commands of all judged clips [K, D], to choose from.
         """
         ...
 

@@ -26,6 +26,7 @@ from worldtune.metrics.crossview import ViewProbes, load_view_probes, train_view
 from worldtune.metrics.probe import VISITS, Probe, Schooling, load_probe, pictures, save_probe, train_probe
 from worldtune.stages.counter import Counter
 from worldtune.stages.made_clips import ClipInfo, MadeSet
+from worldtune.tasks import TASKS
 
 MAX_CLIPS = 2000
 """Training clips that a probe sees, spread evenly over the split."""
@@ -57,7 +58,11 @@ class Reader:
         read_TD, commanded_TD = self.probe.read(video_VTHWC), self.commanded[commanded_by]
         if getattr(self.room, "IN_DEVIATIONS", False):
             read_TD, commanded_TD = read_TD / self.deviation_D, commanded_TD / self.deviation_D
-        found = self.room.errors(read_TD, commanded_TD, clip.num_observed_latents)
+        if getattr(self.room, "NAMES", False):
+            every_KD = np.unique(np.stack([one_TD[0] for one_TD in self.commanded.values()]), axis=0)
+            found = self.room.errors(read_TD, commanded_TD, clip.num_observed_latents, every_KD)  # type: ignore[call-arg]
+        else:
+            found = self.room.errors(read_TD, commanded_TD, clip.num_observed_latents)
         assert found.keys() <= self.measures.keys(), f"{self.control}: errors without a meaning"
         return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
@@ -68,7 +73,8 @@ class Reader:
 
 def readers(sets: Sequence[MadeSet], console: Console) -> tuple[list[Reader], dict[str, str]]:
     """A reader for every control of the run that offers obedience; and for those without one, why."""
-    rooms = {name: room for name in sets[0].settings.get("controls", ()) if (room := _room(name)) is not None}
+    told = [name for name in sets[0].settings.get("controls", ()) if name != "text" or _instructs(sets[0])]
+    rooms = {name: room for name in told if (room := _room(name)) is not None}
     if not rooms:
         return [], {}
     try:
@@ -82,6 +88,12 @@ def readers(sets: Sequence[MadeSet], console: Console) -> tuple[list[Reader], di
         except ValueError as error:
             skipped[name] = str(error)
     return found, skipped
+
+
+def _instructs(made: MadeSet) -> bool:
+    """Whether texts say what is to happen; a caption of what is seen anyway cannot be disobeyed."""
+    task = TASKS.get(made.settings.get("task", ""))
+    return task is not None and task.instructs
 
 
 def _room(control: str) -> Obedience | None:
@@ -117,7 +129,8 @@ class _Source:
         tensors = self.cache.tensors(index, f"{control}/")
         if not tensors:
             raise ValueError(f"{self.cache.folder}: has no {control} control")
-        return room.targets({name.split("/", 1)[1]: tensor.numpy() for name, tensor in tensors.items()})
+        found = room.targets({name.split("/", 1)[1]: tensor.numpy() for name, tensor in tensors.items()})
+        return found if found.ndim == 2 else np.tile(found, (self.cache.header.grid.frames, 1))
 
     def pictures(self, index: int) -> torch.Tensor:
         """The true clip as a probe sees it."""
