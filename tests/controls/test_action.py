@@ -17,6 +17,7 @@ from worldtune.contract.nouns import Batch, Clip, Grid
 from worldtune.contract.protocols import Family
 from worldtune.contract.randomness import generator
 from worldtune.controls import action
+from worldtune.controls.action import obedience
 from worldtune.dataset.actions import COSMOS_SCALE, relative_actions, rotations_from_euler
 from worldtune.families import autoregressive, diffusion
 from worldtune.families.autoregressive import weights as ar_weights
@@ -221,3 +222,24 @@ def test_relative_actions_lead_back_to_the_states():
 def test_bad_states_are_refused(states: np.ndarray):
     with pytest.raises(ValueError, match="states"):
         relative_actions(states)
+
+
+def test_the_error_is_of_made_frames_in_deviations():
+    commanded = obedience.targets({"frames": aligned(counting())})
+    assert commanded.shape == (3, R * D)
+    assert (commanded[1] == counting()[:R].ravel()).all()
+    read = commanded.copy()
+    read[:2] += 100
+    read[2] += 0.5
+    assert obedience.errors(read, commanded, 2) == {"action_error_std": pytest.approx(0.5)}
+    assert obedience.errors(read, commanded, 1)["action_error_std"] == pytest.approx(((100**2 + 0.25) / 2) ** 0.5)
+    assert obedience.errors(read, commanded, 0) == obedience.errors(read, commanded, 1)
+    with pytest.raises(ValueError, match="all 3 latent frames are given"):
+        obedience.errors(read, commanded, 3)
+
+
+def test_numbers_that_never_vary_do_not_count():
+    commanded = np.ones((3, 2))
+    commanded[:, 1] = np.nan
+    assert obedience.errors(commanded + 2, commanded, 1) == {"action_error_std": 2.0}
+    assert np.isnan(obedience.errors(commanded * np.nan, commanded * np.nan, 1)["action_error_std"])
