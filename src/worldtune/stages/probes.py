@@ -57,7 +57,11 @@ class Reader:
         """How far a clip is from the control of the clip `commanded_by`; None where it is not defined."""
         unit: Any = self.deviation_D if getattr(self.room, "IN_DEVIATIONS", False) else 1
         read_TD, commanded_TD = self.probe.read(video_VTHWC) / unit, self.commanded[commanded_by] / unit
-        found = self.room.errors(read_TD, commanded_TD, clip.num_observed_latents)
+        if getattr(self.room, "NAMES", False):
+            every_KD = np.unique(np.stack([one_TD[0] for one_TD in self.commanded.values()]), axis=0)
+            found = self.room.errors(read_TD, commanded_TD, clip.num_observed_latents, every_KD)  # type: ignore[call-arg]
+        else:
+            found = self.room.errors(read_TD, commanded_TD, clip.num_observed_latents)
         assert found.keys() <= self.measures.keys(), f"{self.control}: errors without a meaning"
         return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
