@@ -1,6 +1,7 @@
 """Layouts of robots: bridge, and LeRobot before version 3."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.data.recordings import numbered_video, numbers_of, truncate
 from tests.layouts.foreign import change_json, write_json
+from worldtune import __main__ as command_line
 from worldtune.contract.files import read_json
 from worldtune.dataset import Dataset
 from worldtune.dataset.faults import find_faults
@@ -194,3 +196,31 @@ def test_bad_lerobot(tmp_path: Path, file: str, old: str, new: str, words: str) 
         convert(source, tmp_path / "d", "lerobot")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
     assert read_json(source / "meta/info.json")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--layout", "bridge"], r"annotation: no json files in train, val or test"),
+        (["--layout", "lerobot"], r"meta/info\.json: no such file"),
+        (["--layout", "nuscenes", "--fps-hz", "2"], r"--fps-hz 2: the timestamps of the tables tell the frame rate"),
+        (["--layout", "transforms", "--fps-hz", "0"], r"--fps-hz must be positive, got 0"),
+        (["--layout", "bridges"], r"did you mean 'bridge'"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    (tmp_path / "source").mkdir()
+    monkeypatch.setattr("sys.argv", ["worldtune", "convert", f"{tmp_path}/source", f"{tmp_path}/d", *words])
+    with pytest.raises(SystemExit) as stop:
+        command_line.main()
+    assert stop.value.code == 1
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]

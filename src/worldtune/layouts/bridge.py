@@ -73,17 +73,17 @@ def _recording(source: Path, path: Path, allow_missing_texts: bool) -> _Recordin
 
 
 def _features(path: Path, value: dict[str, object]) -> dict[str, np.ndarray]:
-    """State with the measured opening of the gripper, and actions computed from it; the last row stands still."""
+    """State with how far the gripper is closed, 0 .. 1, and actions computed from it; the last row stands still."""
     state_TD = numbers(f"{path}: state", entry(path, value, "state", list), (None, None))
-    opening_T = numbers(
+    closed_T = numbers(
         f"{path}: continuous_gripper_state", entry(path, value, "continuous_gripper_state", list), (len(state_TD),)
     )
     if len(state_TD) < 2 or state_TD.shape[1] < 6:
         raise ValueError(f"{path}: state has shape {list(state_TD.shape)}, wanted [2 or more, x y z roll pitch yaw]")
-    state_TD = np.concatenate([state_TD[:, :6], opening_T[:, None]], axis=1)
+    state_TD = np.concatenate([state_TD[:, :6], closed_T[:, None]], axis=1)
     actions_TD = np.zeros((len(state_TD), 7), np.float32)
     actions_TD[:-1] = relative_actions(state_TD)
-    actions_TD[-1, 6] = opening_T[-1]
+    actions_TD[-1, 6] = closed_T[-1]
     features = {"observation.state": state_TD.astype(np.float32), "action": actions_TD}
     if "action" in value:
         recorded_TD = numbers(f"{path}: action", value["action"], (len(state_TD) - 1, None)).astype(np.float32)
