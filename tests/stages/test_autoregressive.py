@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 
 from tests.data.recordings import episode
 from tests.stages.toy_autoregressive import NUM_CODES, make_base
@@ -18,7 +18,7 @@ from worldtune.stages.evaluate import evaluate
 from worldtune.stages.export import export_run
 from worldtune.stages.generate import generate
 from worldtune.stages.made_clips import MEANINGS, MadeSet
-from worldtune.stages.prepare import prepare
+from worldtune.stages.prepare import _kept, prepare
 from worldtune.stages.train import train
 from worldtune.training.batches import Clips
 from worldtune.training.log import MetricsLog
@@ -59,6 +59,13 @@ def test_a_cache_holds_the_codecs_tokens(world: Path) -> None:
     batch = Clips(cache, ("text",)).batch([2, 0])
     assert batch.target.dtype == torch.int64
     assert torch.equal(batch.target[0], wanted)
+
+
+def test_ids_beyond_16_bits_are_kept_whole() -> None:
+    ids = torch.tensor([65_536, 69_999])
+    kept = _kept(ids, 70_000)["tokens"]
+    assert kept.dtype == torch.uint32
+    assert torch.equal(load(save({"tokens": kept}))["tokens"].long(), ids)
 
 
 def test_a_killed_run_continues_bit_for_bit(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +122,18 @@ def test_an_export_is_a_base_again_whose_family_its_names_tell(world: Path, tmp_
     with pytest.raises(ValueError, match="no export layout 'diffusers' for the autoregressive family: known are nvid"):
         export_run(world / "run", tmp_path / "other", "diffusers")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_longer_cache_makes_longer_clips(world: Path, tmp_path: Path) -> None:
+    """Windows of 17 frames are 5 latent ones, the network was built for 3: the rest is continued in token space."""
+    write_dataset(tmp_path / "data", [episode(17, text=text) for text in TEXTS[:2]], fps_hz=10, splits={"val": "0:2"})
+    base = find_base(str(world / "base"))
+    prepare(tmp_path / "data", tmp_path / "cache", base, controls=("text",), window={"num_frames": 17})
+    out = generate(world / "run", tmp_path / "cache", tmp_path / "long", num_clips=1)
+    made = MadeSet.open(out)
+    pixels = made.read(made.clips[0].id, "post-trained").pixels_VTHWC
+    assert pixels.shape == (1, 17, 16, 16, 3)
+    assert (pixels[:, 9:] != pixels[:, :1]).any()
 
 
 def test_what_is_no_base_is_said(world: Path, tmp_path: Path) -> None:
