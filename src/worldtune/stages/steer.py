@@ -61,6 +61,11 @@ class Steered:
         self._dataset, self._window = dataset, Window(**cache.header.window)
 
     @property
+    def name(self) -> str:
+        """What is driven, in words."""
+        return f"{self.run.task}, {self.run.base}"
+
+    @property
     def has_text(self) -> bool:
         """Whether the run listens to words."""
         return "text" in self.run.controls
