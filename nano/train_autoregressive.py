@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
         save_every=args.save_every,
     )
     validation = pretrain(model, loss_of, data, held_out, plan)
-    save(model, args.out / "network")
+    save(model.bfloat16(), args.out / "network")
     made = {name: getattr(args, name) for name in ("steps", "batch_size", "lr", "optimizer")}
     write_json(args.out / "network" / "pretraining.json", {**made, "validation": validation})
 

@@ -17,7 +17,7 @@ from worldtune.contract.nouns import Batch
 from worldtune.contract.protocols import TextEncoder
 from worldtune.contract.randomness import generator
 
-FRAMES, STRIDE, FPS_HZ, TEXT_DROPOUT = 17, 8, 10.0, 0.1
+FRAMES, STRIDE, FPS_HZ, TEXT_DROPOUT = 17, 4, 10.0, 0.1
 CLIPS_AT_ONCE = 16
 LATENT, TOKENS = "latent_NTHWC", "tokens_NTHW"
 """Names of what is modelled: normalised latents, float16, or token ids, int32."""
@@ -28,7 +28,8 @@ def encoded_windows(
 ) -> dict[str, Tensor]:
     """Every window of a split under `name`, the text rows of each and the number of its world; kept in `path`.
 
-    `encode` takes uint8 [N,1,T,H,W,3] and gives what is kept, [N,...].
+    Training windows come mirrored too: captions name no sides, and the transformer would otherwise learn its clips by
+    heart within a few epochs. `encode` takes uint8 [N,1,T,H,W,3] and gives what is kept, [N,...].
     """
     if path.exists():
         return load_file(path)
@@ -39,10 +40,12 @@ def encoded_windows(
         starts = range(0, videos_NTHWC.shape[1] - FRAMES + 1, STRIDE)
         for first in range(0, len(videos_NTHWC), CLIPS_AT_ONCE):
             clips = videos_NTHWC[first : first + CLIPS_AT_ONCE]
-            targets += [encode(clips[:, None, start : start + FRAMES]) for start in starts]
+            seen = [clips, clips.flip(3)] if split == "train" else [clips]
+            targets += [encode(one[:, None, start : start + FRAMES]) for one in seen for start in starts]
             encoded = [pad(row, texts.max_length) for row in texts.encode(captions[first : first + len(clips)])]
-            rows.append(torch.stack(encoded).half().repeat(len(starts), 1, 1))
-            worlds.append(torch.full((len(clips) * len(starts),), number))
+            count = len(seen) * len(starts)
+            rows.append(torch.stack(encoded).half().repeat(count, 1, 1))
+            worlds.append(torch.full((len(clips) * count,), number))
     tensors = {name: torch.cat(targets), "text_NLD": torch.cat(rows), "world_N": torch.cat(worlds)}
     with write_whole(path) as temporary:
         save_file(tensors, temporary)

@@ -54,7 +54,7 @@ def test_a_killed_pretraining_continues_and_ends_in_a_base(tmp_path: Path, monke
         train_autoregressive.run(argparse.Namespace(**words, out=tmp_path / name))
 
     tokens = load_file(tmp_path / "whole" / "train.safetensors")
-    assert tokens[TOKENS].shape == (3 * 2 * 2, 5, 8, 8)
+    assert tokens[TOKENS].shape == (3 * 2 * 3 * 2, 5, 8, 8)
     assert tokens[TOKENS].dtype == torch.int32
     assert 0 <= tokens[TOKENS].min() < tokens[TOKENS].max() < NUM_CODES
     got, wanted = (load_file(tmp_path / name / "network" / "model.safetensors") for name in ("killed", "whole"))
