@@ -42,13 +42,16 @@ class Plan:
     """Settings that suit the task, as "a.b=c"."""
 
 
+QUICK = ("optim.lr=1e-3",)
+"""New paths start at zero and have a few hundred steps to grow."""
+
 PLANS: dict[str, Plan] = {
-    "general": Plan(sample="tabletop-heldout", steps=150, num_clips=64),
-    "instruction": Plan(sample="tabletop", steps=300, num_clips=40, window={"fps_hz": 5.0}),
-    "action": Plan(sample="tabletop", steps=300, num_clips=64),
-    "camera": Plan(sample="rooms", steps=300, num_clips=64),
-    "multiview": Plan(sample="street", steps=150, num_clips=32),
-    "multiview_trajectory": Plan(sample="street", steps=150, num_clips=32),
+    "general": Plan(sample="tabletop-heldout", steps=120, num_clips=48),
+    "instruction": Plan(sample="tabletop", steps=250, num_clips=40, window={"fps_hz": 5.0}, settings=QUICK),
+    "action": Plan(sample="tabletop", steps=250, num_clips=48, window={"stride": 8}, settings=QUICK),
+    "camera": Plan(sample="rooms", steps=250, num_clips=48, window={"stride": 8}, settings=QUICK),
+    "multiview": Plan(sample="street", steps=120, num_clips=32, window={"stride": 8}, settings=QUICK),
+    "multiview_trajectory": Plan(sample="street", steps=120, num_clips=32, window={"stride": 8}, settings=QUICK),
 }
 
 
