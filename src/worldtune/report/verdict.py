@@ -71,16 +71,20 @@ def _obedience(control: str, reader: Mapping[str, Any], report: Mapping[str, Any
 
 
 def _obeyed(name: str, report: Mapping[str, Any]) -> str:
-    """Whether a foreign control certainly makes the measure worse."""
+    """How far the true control takes clips from those under a foreign one to real ones, and whether that is certain."""
     pooled = next((one["values"].get(name) for one in report["differences"] if one["right"] == "shuffled"), None)
     if pooled is None:
         return "there is no shuffled column to tell whether it obeys"
     if pooled["low"] is None:
         return "one clip says nothing certain"
     sign = 1 if report["measures"][name]["better"] == "higher" else -1
-    if min(sign * pooled["low"], sign * pooled["high"]) > 0:
-        return "certainly better than under another clip's control, so it obeys"
-    return "not certainly better than under another clip's control"
+    if min(sign * pooled["low"], sign * pooled["high"]) <= 0:
+        return "not certainly better than under another clip's control: nothing shows that it obeys"
+    span = sign * (report["values"]["real"][name]["value"] - report["values"]["shuffled"][name]["value"])
+    if span <= 0:
+        return "certainly better than under another clip's control, though the probe finds no fault with that"
+    share = sign * pooled["value"] / span
+    return f"certainly better than under another clip's control, {share:.0%} of the way from there to real clips"
 
 
 def _place(values: Mapping[str, Mapping[str, Any]]) -> str:

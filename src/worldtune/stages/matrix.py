@@ -142,7 +142,7 @@ def as_table(cells: Sequence[Cell]) -> Table:
             table.add_row(cell.task, cell.base, f"[red]failed:[/] {cell.failure}")
             continue
         values = cell.report["values"]
-        psnr = {column: of_column["psnr_db"]["value"] for column, of_column in values.items()}
+    XX
         gaps = {row["right"]: row["values"]["psnr_db"] for row in cell.report["differences"]}
         table.add_row(
             cell.task,
