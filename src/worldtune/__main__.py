@@ -27,6 +27,14 @@ ControlsOption = Annotated[
     str | None, typer.Option("--controls", help="Compose your own, e.g. text,camera. Default: the task's.")
 ]
 
+DataOption = Annotated[Path | None, typer.Option("--data", help="Cache with start clips. Default: the run's own.")]
+ContextOption = Annotated[int | None, typer.Option("--context", help="Latent frames a window starts from: 1.")]
+ChunkOption = Annotated[int | None, typer.Option("--chunk", help="Latent frames made at a time: 1.")]
+LookaheadOption = Annotated[int | None, typer.Option("--lookahead", help="Latent frames made beyond, unseen: 0.")]
+SamplerOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A=B", help="Sampler setting, e.g. --set steps=10.")
+]
+
 
 @app.command(name="list", epilog="Example: worldtune list")
 def list_everything() -> None:
@@ -201,6 +209,76 @@ def evaluate(
     console.print(f"report: {stage(outs, report)}")
 
 
+@app.command(epilog="Example: worldtune steer my-run")
+def steer(
+    run: Annotated[Path, typer.Argument(help="Run made by `worldtune train`.")],
+    port: Annotated[int, typer.Option(help="Where the page is.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Other than loopback, visitors need the token that is printed.")
+    ] = "127.0.0.1",
+    data: DataOption = None,
+    seed: Annotated[int, typer.Option(help="Noise.")] = 0,
+    weights: Annotated[str, typer.Option(help="ema or raw.")] = "ema",
+    context: ContextOption = None,
+    chunk: ChunkOption = None,
+    lookahead: LookaheadOption = None,
+    assignments: SamplerOption = None,
+) -> None:
+    """Drive a post-trained world from the browser: keys, sticks or a gamepad; see docs/steer.md."""
+    from worldtune.stages.serve import serve as stage
+
+    pace = _pace(context, chunk, lookahead)
+    stage(
+        run,
+        console,
+        host=host,
+        port=port,
+        data=data,
+        seed=seed,
+        weights=weights,
+        pace=pace,
+        assignments=assignments or [],
+    )
+
+
+@app.command(epilog="Example: worldtune rollout my-run --controls way.csv --out clip.mp4")
+def rollout(
+    run: Annotated[Path, typer.Argument(help="Run made by `worldtune train`.")],
+    out: Annotated[Path, typer.Option(help="Video to write; drift and speed go beside it, as .json.")],
+    controls: Annotated[
+        Path | None,
+        typer.Option(help="CSV or JSON of commands by axis. Default: those recorded with the start clip."),
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="Clip to start from. Default: the first held-out one.")] = None,
+    chunks: Annotated[int | None, typer.Option(help="How many to make. Default: as far as the controls go.")] = None,
+    data: DataOption = None,
+    dataset: Annotated[Path | None, typer.Option(help="Also save the session as a LeRobot dataset here.")] = None,
+    seed: Annotated[int, typer.Option(help="Noise.")] = 0,
+    weights: Annotated[str, typer.Option(help="ema or raw.")] = "ema",
+    context: ContextOption = None,
+    chunk: ChunkOption = None,
+    lookahead: LookaheadOption = None,
+    assignments: SamplerOption = None,
+) -> None:
+    """Drive a post-trained world from a file of commands, of any length."""
+    from worldtune.stages.rollout import rollout as stage
+
+    made = stage(
+        run,
+        out,
+        controls=controls,
+        start=start,
+        data=data,
+        chunks=chunks,
+        seed=seed,
+        weights=weights,
+        pace=_pace(context, chunk, lookahead),
+        assignments=assignments or [],
+        dataset=dataset,
+    )
+    console.print(f"video: {out}, {made.made_VTHWC.shape[1]} frames made at {made.frames_per_second:.1f} per second")
+
+
 @app.command(epilog="Example: worldtune matrix --out my-matrix --task action --seeds 0")
 def matrix(
     out: Annotated[Path, typer.Option(help="Folder for caches, runs, clips and reports; a matrix cut off continues.")],
@@ -260,6 +338,11 @@ def verify(folder: Annotated[Path, typer.Argument(help="Folder of reference case
         table.add_row(result.name, error, limit, verdict)
     console.print(table)
     raise typer.Exit(0 if results and all(result.passed for result in results) else 1)
+
+
+def _pace(context: int | None, chunk: int | None, lookahead: int | None) -> dict[str, int]:
+    given = {"context": context, "chunk": chunk, "lookahead": lookahead}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _numbers(words: str) -> list[int]:

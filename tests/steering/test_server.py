@@ -21,6 +21,7 @@ from worldtune.steering.access import Access
 from worldtune.steering.server import application
 
 HERE = {"origin": "http://localhost:8000"}
+SESSION = "ws://localhost:8000/session"
 HZ = 200.0
 
 
@@ -55,7 +56,7 @@ def told(page: WebSocketTestSession, **message: Any) -> dict[str, Any]:
 
 
 def test_a_page_is_greeted_and_frames_answer_the_keys(client: TestClient) -> None:
-    with client.websocket_connect("/session") as page:
+    with client.websocket_connect(SESSION) as page:
         hello, state, still = greeting(page)
         assert (hello["views"], hello["fps_hz"], hello["frames_per_step"]) == (["front"], HZ, 4)
         assert [axis["name"] for axis in hello["axes"]] == ["turn_right"]
@@ -76,7 +77,7 @@ def test_a_page_is_greeted_and_frames_answer_the_keys(client: TestClient) -> Non
 def test_every_view_is_sent() -> None:
     world = Panorama(HZ, ("front", "left"))
     with TestClient(application(world, Access()), base_url="http://localhost:8000", headers=HERE) as client:
-        with client.websocket_connect("/session") as page:
+        with client.websocket_connect(SESSION) as page:
             page.receive_json()
             page.receive_json()
             assert len(frame(page.receive_bytes())[1]) == 2
@@ -86,7 +87,7 @@ def test_every_view_is_sent() -> None:
 
 
 def test_undo_reset_start_seed_and_words(client: TestClient) -> None:
-    with client.websocket_connect("/session") as page:
+    with client.websocket_connect(SESSION) as page:
         greeting(page)
         page.send_text(json.dumps({"type": "commands", "axes": {"turn_right": 1.0}, "sequence": 1}))
         told(page, type="play")
@@ -117,7 +118,7 @@ def test_undo_reset_start_seed_and_words(client: TestClient) -> None:
     ],
 )
 def test_nonsense_is_answered_and_nothing_breaks(client: TestClient, message: Any, words: str) -> None:
-    with client.websocket_connect("/session") as page:
+    with client.websocket_connect(SESSION) as page:
         greeting(page)
         page.send_text(json.dumps(message))
         answer = page.receive_json()
@@ -129,13 +130,13 @@ def test_nonsense_is_answered_and_nothing_breaks(client: TestClient, message: An
 
 
 def test_a_page_that_comes_back_goes_on_where_it_was(client: TestClient) -> None:
-    with client.websocket_connect("/session") as page:
+    with client.websocket_connect(SESSION) as page:
         greeting(page)
         page.send_text(json.dumps({"type": "commands", "axes": {"turn_right": 1.0}, "sequence": 1}))
         told(page, type="play")
         for _ in range(4):
             page.receive_bytes()
-    with client.websocket_connect("/session") as page:
+    with client.websocket_connect(SESSION) as page:
         _, state, still = greeting(page)
         assert state["number"] >= 1
         assert not state["playing"]
@@ -143,9 +144,9 @@ def test_a_page_that_comes_back_goes_on_where_it_was(client: TestClient) -> None
 
 
 def test_the_last_page_drives(client: TestClient) -> None:
-    with client.websocket_connect("/session") as first:
+    with client.websocket_connect(SESSION) as first:
         greeting(first)
-        with client.websocket_connect("/session") as second:
+        with client.websocket_connect(SESSION) as second:
             greeting(second)
             assert first.receive()["code"] == 4001
             assert told(second, type="play")["playing"]
@@ -153,7 +154,7 @@ def test_the_last_page_drives(client: TestClient) -> None:
 
 def test_a_recording_is_downloaded(client: TestClient, tmp_path: Path) -> None:
     assert "nothing is recorded" in client.get("/recording.zip").json()["error"]
-    with client.websocket_connect("/session") as page:
+    with client.websocket_connect(SESSION) as page:
         greeting(page)
         assert told(page, type="record")["recording"]
         told(page, type="play")
@@ -175,7 +176,7 @@ def png(height: int, width: int, value: int = 200) -> bytes:
 
 
 def test_a_dropped_picture_starts_the_world(client: TestClient) -> None:
-    with client.websocket_connect("/session") as page:
+    with client.websocket_connect(SESSION) as page:
         greeting(page)
         assert client.post("/start", content=png(30, 50)).json() == {"started": True}
         assert page.receive_json()["number"] == 0
@@ -197,7 +198,7 @@ def test_uploads_are_limited_and_checked(client: TestClient, monkeypatch: pytest
 
 def test_other_sites_and_other_names_are_refused(client: TestClient) -> None:
     for headers in ({"origin": "http://evil.example"}, {"origin": "http://localhost:9"}, {"origin": ""}):
-        with pytest.raises(WebSocketDisconnect) as refused, client.websocket_connect("/session", headers=headers):
+        with pytest.raises(WebSocketDisconnect) as refused, client.websocket_connect(SESSION, headers=headers):
             pass
         assert refused.value.code == 4403
         assert client.post("/start", content=png(8, 8), headers=headers).status_code == 403
@@ -216,14 +217,14 @@ def test_any_other_host_asks_for_its_token() -> None:
         for path in ("/", "/page.js", "/recording.zip", "/starts/one.webp", f"/page.js?token={access.token}"):
             assert client.get(path).status_code == 403, path
         assert client.get("/?token=guess").status_code == 403
-        with pytest.raises(WebSocketDisconnect), client.websocket_connect("/session"):
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect("ws://192.168.0.2:8000/session"):
             pass
         answer = client.get(f"/?token={access.token}", follow_redirects=False)
         assert (answer.status_code, answer.headers["location"]) == (303, "/")
         assert "HttpOnly" in answer.headers["set-cookie"]
         assert "samesite=strict" in answer.headers["set-cookie"].lower()
         assert client.get("/").status_code == 200
-        with client.websocket_connect("/session") as page:
+        with client.websocket_connect("ws://192.168.0.2:8000/session") as page:
             greeting(page)
 
 

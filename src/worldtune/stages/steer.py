@@ -84,6 +84,14 @@ class Steered:
         info = self.cache.info(start.index)
         return self._dataset.read_clip(info["episode"], info["start"], self._window)
 
+    def recording(self, start: Start) -> Clip:
+        """From the first frame of a clip to the end of its episode."""
+        info, rate_hz = self.cache.info(start.index), self.session.fps_hz
+        left = self._dataset.episodes[info["episode"]].length - 1 - info["start"]
+        frames = 1 + int(left * rate_hz / self._dataset.fps_hz + 1e-6)
+        whole = Window(**{**self.cache.header.window, "num_frames": frames})
+        return self._dataset.read_clip(info["episode"], info["start"], whole)
+
     def observation(self, start: Start) -> Observation:
         """The first frames of a clip: as many as a window starts from."""
         clip = self.clip(start)

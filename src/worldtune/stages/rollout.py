@@ -1,0 +1,161 @@
+"""`worldtune rollout`: a steered session without a page, from a file of commands or along a recording.
+
+Shape legend: V views, T frames, H W rows and columns, C channels.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from worldtune import settings
+from worldtune.contract.errors import suggest
+from worldtune.contract.files import write_json
+from worldtune.metrics.drift import MEASURES, drift
+from worldtune.report.film import tiled
+from worldtune.stages.counter import Counter
+from worldtune.stages.provenance import circumstances
+from worldtune.stages.steer import CRF, Start, Steered, even, open_run
+from worldtune.steering.commands import read_commands
+from worldtune.steering.take import CAMERA_PREFIX
+from worldtune.video.write import write_video
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """What was made, and how fast."""
+
+    start_VHWC: np.ndarray
+    made_VTHWC: np.ndarray
+    truth_VTHWC: np.ndarray | None
+    seconds_per_chunk: list[float]
+
+    @property
+    def frames_per_second(self) -> float:
+        """Of all chunks but the first, which also warms up."""
+        later = self.seconds_per_chunk[1:] or self.seconds_per_chunk
+        frames = self.made_VTHWC.shape[1] / len(self.seconds_per_chunk)
+        return frames / float(np.mean(later))
+
+
+def rollout(
+    folder: Path,
+    out: Path,
+    *,
+    controls: Path | None,
+    start: str | None = None,
+    data: Path | None = None,
+    chunks: int | None = None,
+    seed: int = 0,
+    weights: str = "ema",
+    pace: Mapping[str, int] | None = None,
+    assignments: Sequence[str] = (),
+    dataset: Path | None = None,
+) -> Rollout:
+    """Write the video of a session to `out` and its drift by chunk beside it, with the suffix .json.
+
+    controls: CSV or JSON of commands; the last ones hold until the last chunk is full. None: the controls that were
+    recorded with the start clip, as long as its episode goes; then there is a truth to compare with. start: a clip's
+    id; None: the first held-out one. chunks: how many; None: as far as the controls go. dataset: also save the session
+    as a LeRobot dataset there. Raises ValueError for bad files, unknown clips and axes.
+    """
+    if out.suffix != ".mp4":
+        raise ValueError(f"--out {out}: wanted a file that ends in .mp4")
+    steered = open_run(folder, data=data, weights=weights, seed=seed, pace=pace, assignments=assignments)
+    clip = _found(steered, start)
+    steered.session.start(steered.observation(clip))
+    steered.session.record()
+    if controls is None:
+        made = _along_recording(steered, clip, chunks)
+    else:
+        made = _commanded(steered, read_commands(controls, steered.session.axes), chunks)
+    if dataset is not None:
+        steered.save_dataset(steered.session.recorded(), dataset)
+    whole_VTHWC = np.concatenate([made.start_VHWC[:, None], made.made_VTHWC], 1)
+    write_video(out, even(tiled(whole_VTHWC)), steered.session.fps_hz, crf=CRF)
+    write_json(out.with_suffix(".json"), _report(steered, clip, made, controls))
+    return made
+
+
+def _found(steered: Steered, wanted: str | None) -> Start:
+    starts = {start.id: start for start in steered.starts()}
+    if wanted is not None and wanted not in starts:
+        raise ValueError(f"--start {wanted}: {steered.cache.folder} has no such clip; {suggest(wanted, starts)}")
+    return next(iter(starts.values())) if wanted is None else starts[wanted]
+
+
+def _commanded(steered: Steered, commands: dict[str, np.ndarray], chunks: int | None) -> Rollout:
+    session = steered.session
+    step = session.frames_per_step
+    frames = max((len(column) for column in commands.values()), default=0)
+    total = chunks or -(-frames // step)
+    padded = {
+        name: np.concatenate([column, np.full(max(0, total * step - len(column)), column[-1])])
+        for name, column in commands.items()
+    }
+    start_VHWC = session.shown_VHWC
+    parts, seconds = [], []
+    with Counter("driving", total, Console(stderr=True)) as counter:
+        for first in range(0, total * step, step):
+            begun = time.monotonic()
+            parts.append(session.step({name: column[first : first + step] for name, column in padded.items()}))
+            seconds.append(time.monotonic() - begun)
+            counter.add(1)
+    return Rollout(
+        start_VHWC=start_VHWC, made_VTHWC=np.concatenate(parts, 1), truth_VTHWC=None, seconds_per_chunk=seconds
+    )
+
+
+def _along_recording(steered: Steered, start: Start, chunks: int | None) -> Rollout:
+    session = steered.session
+    step = session.frames_per_step
+    context = 1 + (session.pace.context - 1) * session.grid.frames_per_latent
+    real = steered.recording(start)
+    frames = real.video_VTHWC.shape[1]
+    total = (frames - context) // step
+    if total < 1 or (chunks or 1) > total:
+        raise ValueError(
+            f"clip {start.id}: its recording goes on for {frames - context} frames, {max(total, 0)} chunks of {step}; "
+            f"{chunks or 1} were asked for. Give --controls to go further"
+        )
+    total = chunks or total
+    lookahead = session.pace.lookahead * session.grid.frames_per_latent
+    start_VHWC = session.shown_VHWC
+    parts, seconds = [], []
+    with Counter("driving", total, Console(stderr=True)) as counter:
+        for chunk in range(total):
+            newest = context - 1 + chunk * step
+            rows = np.minimum(np.arange(newest, newest + step + lookahead + 1), frames - 1)
+            features = {
+                name: value[:, rows] if name.startswith(CAMERA_PREFIX) else value[rows]
+                for name, value in real.features.items()
+            }
+            begun = time.monotonic()
+            parts.append(session.follow(features))
+            seconds.append(time.monotonic() - begun)
+            counter.add(1)
+    truth_VTHWC = real.video_VTHWC[:, context : context + total * step]
+    return Rollout(
+        start_VHWC=start_VHWC, made_VTHWC=np.concatenate(parts, 1), truth_VTHWC=truth_VTHWC, seconds_per_chunk=seconds
+    )
+
+
+def _report(steered: Steered, clip: Start, made: Rollout, controls: Path | None) -> dict[str, Any]:
+    session = steered.session
+    return {
+        "drift": drift(made.made_VTHWC, made.start_VHWC, session.frames_per_step, made.truth_VTHWC),
+        "measures": {name: measure.meaning for name, measure in MEASURES.items()},
+        "frames_per_second": round(made.frames_per_second, 2),
+        "seconds_per_chunk": [round(value, 4) for value in made.seconds_per_chunk],
+        "clip": clip.id,
+        "controls": "recorded" if controls is None else str(controls),
+        "seed": session.seed,
+        "pace": asdict(session.pace),
+        "fps_hz": session.fps_hz,
+        "run": settings.to_json(steered.run),
+        **circumstances(),
+    }
