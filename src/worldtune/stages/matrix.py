@@ -142,7 +142,7 @@ def as_table(cells: Sequence[Cell]) -> Table:
             table.add_row(cell.task, cell.base, f"[red]failed:[/] {cell.failure}")
             continue
         values = cell.report["values"]
-    XX
+        psnr = {name: of_one["psnr_db"]["value"] for name, of_one in values.items() if "psnr_db" in of_one}
         gaps = {row["right"]: row["values"]["psnr_db"] for row in cell.report["differences"]}
         table.add_row(
             cell.task,
