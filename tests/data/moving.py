@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.data.recordings import numbered_video
 from worldtune.dataset import Episode, write_dataset
 
 TEXTS = ("push the red cube", "push the blue cube", "a door opens")
@@ -41,13 +40,17 @@ def moving_episode(
     features |= {name.replace("__", "."): value for name, value in instead.items()}
     return Episode(
         name=f"moving {number}",
-        videos={
-            view: numbered_video(num_frames, SIDE_PX, SIDE_PX, first=4 * number + v) for v, view in enumerate(views)
-        },
+        videos={view: coloured_video(num_frames, 10 * number + v) for v, view in enumerate(views)},
         fps_hz=10.0,
         texts=TEXTS[number % len(TEXTS)],
         features={name: value.astype(np.float32) for name, value in features.items() if not name.startswith(without)},
     )
+
+
+def coloured_video(num_frames: int, seed: int) -> np.ndarray:
+    """Large squares whose colours change, so that the tokens of two clips differ. uint8 [T,H,W,3]."""
+    squares = np.random.default_rng(seed).integers(0, 256, (num_frames, 4, 4, 3), dtype=np.uint8)
+    return np.ascontiguousarray(squares.repeat(SIDE_PX // 4, 1).repeat(SIDE_PX // 4, 2))
 
 
 def _turned(yaw_N: np.ndarray) -> np.ndarray:

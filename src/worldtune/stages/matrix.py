@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from worldtune import tasks
@@ -96,7 +97,7 @@ def matrix(
                 if results is not None:
                     write_json(results / f"{name}-{base.family}.json", report)
             except ValueError as error:
-                console.print(f"[red]failed:[/] {error}", soft_wrap=True)
+                console.print(f"[red]failed:[/] {escape(str(error))}", soft_wrap=True)
                 cells.append(Cell(task=name, base=base.name, report=None, failure=str(error)))
     console.print(as_table(cells))
     return cells
@@ -114,7 +115,8 @@ def run_cell(
 ) -> Path:
     """One cell from dataset to report; the path of report.json."""
     plan = PLANS[name]
-    folder = out / f"{name}-{base.name}"
+    # A base may be a folder: its own name, not the way to it.
+    folder = out / f"{name}-{Path(base.name).resolve().name}"
     controls = tasks.find(name).controls
     cache = prepare(samples / plan.sample, folder / "cache", base, controls=controls, window=plan.window)
     made = []
@@ -139,7 +141,7 @@ def as_table(cells: Sequence[Cell]) -> Table:
     table = Table("task", "base", "PSNR dB: base -> post-trained", "over base", "over shuffled", "obedience")
     for cell in cells:
         if cell.report is None:
-            table.add_row(cell.task, cell.base, f"[red]failed:[/] {cell.failure}")
+            table.add_row(cell.task, cell.base, f"[red]failed:[/] {escape(cell.failure)}")
             continue
         values = cell.report["values"]
         psnr = {name: of_one["psnr_db"]["value"] for name, of_one in values.items() if "psnr_db" in of_one}

@@ -1,0 +1,120 @@
+"""The matrix on a toy base: its table, its results, going on after a cut, and a cell that fails."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.data.moving import moving_dataset
+from tests.training.toy_base import make_base
+from worldtune import __main__ as command_line
+from worldtune.contract.files import read_json
+from worldtune.metrics import probe
+from worldtune.stages import matrix as stage
+from worldtune.stages import train as train_stage
+from worldtune.stages.matrix import Plan
+
+SETTINGS = (
+    "loop.batch_size=2",
+    "loop.validate_every=0",
+    "loop.precision=fp32",
+    "sampler.steps=1",
+    "sampler.guidance=0",
+)
+PLANS = {
+    name: Plan(sample=sample, steps=1, num_clips=2, settings=SETTINGS)
+    for name, sample in {"general": "robot", "action": "robot", "camera": "robot"}.items()
+}
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base, and a sample without cameras' poses."""
+    folder = tmp_path_factory.mktemp("matrix")
+    make_base(folder / "base")
+    moving_dataset(folder / "samples" / "robot", without=("camera.", "ego."))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Tasks whose loop has run."""
+    seen: list[str] = []
+    run_loop = train_stage._run_loop
+
+    def watched(world, state, plan, *rest):  # noqa: ANN001, ANN002, ANN202
+        seen.append(plan.run.task)
+        return run_loop(world, state, plan, *rest)
+
+    monkeypatch.setattr(stage, "PLANS", PLANS)
+    monkeypatch.setattr(probe, "VISITS", 100)
+    monkeypatch.setattr(train_stage, "_run_loop", watched)
+    return seen
+
+
+def run(toys: Path) -> list[stage.Cell]:
+    return stage.matrix(
+        toys / "samples",
+        toys / "out",
+        task_names=("general", "action"),
+        bases=(str(toys / "base"),),
+        seeds=(0,),
+        results=toys / "results",
+    )
+
+
+def test_a_matrix_that_was_cut_off_goes_on(toys: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate = stage.evaluate
+
+    def cut(made: list[Path], folder: Path) -> Path:
+        if "action" in str(folder.relative_to(toys)):
+            raise KeyboardInterrupt
+        return evaluate(made, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "evaluate", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run(toys)
+    assert trained == ["general", "action"]
+    assert [path.name for path in (toys / "results").iterdir()] == ["general-diffusion.json"]
+
+    cells = run(toys)
+    assert trained == ["general", "action"], "nothing is trained twice"
+    assert {path.name for path in (toys / "out").iterdir()} == {"general-base", "action-base"}
+    for cell in cells:
+        assert cell.report == read_json(toys / "results" / f"{cell.task}-diffusion.json")
+        assert cell.report["num_clips"] == 2
+    assert cells[1].report["values"]["real"].keys() >= {"action_error_std"}
+
+    console = Console(width=600, record=True)
+    console.print(stage.as_table(cells))
+    general, action = (
+        next(line for line in console.export_text(clear=False).splitlines() if f" {task} " in line)
+        for task in ("general", "action")
+    )
+    for line, cell in ((general, cells[0]), (action, cells[1])):
+        values = cell.report["values"]
+        assert f"{values['base']['psnr_db']['value']:.2f} -> {values['post-trained']['psnr_db']['value']:.2f}" in line
+    assert "action error, std: real " in action
+    assert "action error" not in general
+
+
+@pytest.mark.parametrize(("tasks", "code"), [(("camera", "general"), 1), (("general",), 0)])
+def test_a_cell_that_fails_is_named(
+    toys: Path, tasks: tuple[str, ...], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = toys / f"results-{code}"
+    words = f"worldtune matrix --samples {toys / 'samples'} --out {toys / 'out'} --results {results} --seeds 0"
+    words += f" --base {toys / 'base'}" + "".join(f" --task {task}" for task in tasks)
+    monkeypatch.setattr("sys.argv", words.split())
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit) as stopped:
+        command_line.main()
+    assert (stopped.value.code or 0) == code
+    printed = capsys.readouterr().out
+    assert [path.name for path in results.iterdir()] == ["general-diffusion.json"], "the others are not stopped"
+    failures = [line for line in printed.splitlines() if "failed:" in line]
+    assert len(failures) == 2 * code, "once when it happens, once in the table"
+    for line in failures:
+        assert "camera.intrinsics" in line
+        assert "the control 'camera' needs this feature" in line
