@@ -23,8 +23,6 @@ from worldtune.steering.session import Driven, Observation, Pace, Session
 
 SIZE_PX, R, PATCH = 64, 4, 8
 PX_PER_RAD = 40.0
-TURN_RAD_S = 1.0
-"""Two pixels per frame at 20 Hz."""
 
 
 class ExactCodec:
@@ -115,12 +113,12 @@ class Panorama:
     name, has_text = "panorama", True
     save, save_dataset = Steered.save, Steered.save_dataset
 
-    def __init__(self, fps_hz: float = 20.0, views: tuple[str, ...] = ("front",)) -> None:
+    def __init__(self, fps_hz: float, views: tuple[str, ...] = ("front",), turn_rad_s: float = 1.0) -> None:
         axis = Axis(
             name="turn_right",
             unit="rad/s",
-            low=-TURN_RAD_S,
-            high=TURN_RAD_S,
+            low=-turn_rad_s,
+            high=turn_rad_s,
             keys=(("ArrowLeft", "KeyQ"), ("ArrowRight", "KeyE")),
             stick="right-x",
         )

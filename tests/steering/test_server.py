@@ -92,12 +92,10 @@ def test_undo_reset_start_seed_and_words(client: TestClient) -> None:
         page.send_text(json.dumps({"type": "commands", "axes": {"turn_right": 1.0}, "sequence": 1}))
         told(page, type="play")
         page.receive_bytes()
-        number = told(page, type="pause")["number"]
-        assert number >= 1
-        session = client.app.state.desk.session  # type: ignore[attr-defined]
-        while session.number > 1:
-            told(page, type="undo")
-        assert told(page, type="undo")["number"] == 0
+        told(page, type="pause")
+        # A chunk may have been under way.
+        left = told(page, type="undo")["number"]
+        assert [told(page, type="undo")["number"] for _ in range(left + 1)] == [*range(left)[::-1], 0]
         assert told(page, type="seed", seed=5)["seed"] == 5
         assert told(page, type="say", text="a door opens")["text"] == "a door opens"
         state = told(page, type="start", clip="two")
