@@ -163,10 +163,12 @@ def test_stick_slider_clip_words_and_focus(page: Any) -> None:
     for _ in range(5):
         page.keyboard.press("ArrowRight")
     wait(lambda: page.get_attribute("#play", "aria-pressed") == "true")
+    pause(page)
     page.keyboard.press("Tab")
     page.fill("#text", "a door opens q e")
     page.press("#text", "Enter")
-    page.click("#starts button >> nth=1")
+    page.focus("#starts button >> nth=1")
+    page.keyboard.press("Enter")
     wait(lambda: np.array_equal(seen(page), picture(1)))
     assert page.get_attribute("#starts button >> nth=1", "aria-pressed") == "true"
     page.keyboard.press("Tab")
