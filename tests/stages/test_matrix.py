@@ -22,7 +22,7 @@ SETTINGS = (
     "sampler.guidance=0",
 )
 PLANS = {
-    name: Plan(sample=sample, steps=1, num_clips=2, settings=SETTINGS)
+    name: Plan(sample=sample, steps=1, num_clips=2, settings={"diffusion": SETTINGS})
     for name, sample in {"general": "robot", "action": "robot", "camera": "robot"}.items()
 }
 
