@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.steering.panorama import PX_PER_RAD, Panorama, picture, shift_px
+from tests.steering.panorama import PX_PER_RAD, SIZE_PX, Panorama, picture, shift_px
 from worldtune.steering.access import Access
 from worldtune.steering.server import application
 
@@ -122,6 +122,11 @@ def chunk(page: Any) -> int:
     return int(page.text_content("#chunk"))
 
 
+def wrapped(chunks: int) -> int:
+    """Columns that the panorama has turned: it closes after one picture's width, and a slow machine makes many chunks."""
+    return (chunks * CHUNK_PX + SIZE_PX // 2) % SIZE_PX - SIZE_PX // 2
+
+
 def pause(page: Any) -> None:
     """Returns when what was under way has been drawn."""
     page.keyboard.press("Space")
@@ -137,13 +142,13 @@ def test_turning_left_moves_the_scene_right_and_undo_takes_it_back(page: Any) ->
     assert np.array_equal(before, picture())
     left = hold(page, "ArrowLeft", 4)
     assert left > 0
-    assert shift_px(before, seen(page)) == left * CHUNK_PX
+    assert shift_px(before, seen(page)) == wrapped(left)
     assert "ms" in page.text_content("#latency")
     right = hold(page, "KeyE", 4)
-    assert shift_px(before, seen(page)) == (left - right) * CHUNK_PX
+    assert shift_px(before, seen(page)) == wrapped(left - right)
     for _ in range(right):
         page.keyboard.press("Backspace")
-    wait(lambda: chunk(page) == left and shift_px(before, seen(page)) == left * CHUNK_PX)
+    wait(lambda: chunk(page) == left and shift_px(before, seen(page)) == wrapped(left))
     page.keyboard.press("Home")
     wait(lambda: chunk(page) == 0 and np.array_equal(seen(page), before))
 
@@ -171,7 +176,7 @@ def test_stick_slider_clip_words_and_focus(page: Any) -> None:
     page.keyboard.press("Enter")
     wait(lambda: np.array_equal(seen(page), picture(1)))
     assert page.get_attribute("#starts button >> nth=1", "aria-pressed") == "true"
-    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", "focus can be seen"
 
 

@@ -93,8 +93,8 @@ def _commanded(steered: Steered, commands: dict[str, np.ndarray], chunks: int | 
     step = session.frames_per_step
     frames = max((len(column) for column in commands.values()), default=0)
     total = chunks or -(-frames // step)
-    padded = {
-        name: np.concatenate([column, np.full(max(0, total * step - len(column)), column[-1])])
+    padded: dict[str, Sequence[float]] = {
+        name: np.concatenate([column, np.full(max(0, total * step - len(column)), column[-1])]).tolist()
         for name, column in commands.items()
     }
     start_VHWC = session.shown_VHWC

@@ -22,7 +22,16 @@ from worldtune.contract.nouns import Batch, Clip, Grid
 from worldtune.contract.protocols import Codec, TextEncoder
 from worldtune.contract.randomness import generator
 from worldtune.contract.steering import Axis, Steering
-from worldtune.steering.take import CAMERA_PREFIX, Features, Take, joined, last_frames, newest
+from worldtune.steering.take import (
+    CAMERA_PREFIX,
+    Features,
+    Take,
+    extended,
+    first_frames,
+    joined,
+    last_frames,
+    newest,
+)
 
 UNDO_DEPTH = 64
 """Chunks that can be taken back."""
@@ -190,7 +199,8 @@ class Session:
         ValueError for an unknown axis or a value that is no finite number.
         """
         values, held = self._values(commands)
-        last, new = newest(self._now.features), {}
+        last = newest(self._now.features)
+        new: dict[str, np.ndarray] = {}
         for control in self._controls:
             if control.steering is not None:
                 mine = {axis.name: values[axis.name] for axis in control.axes}
@@ -279,10 +289,10 @@ class Session:
         known = now.target.shape[1]
         total = min(known + self.pace.chunk + self.pace.lookahead, self.pace.window)
         made = (total - known) * self.grid.frames_per_latent
-        features = _extended(now.features, new, made)
+        features = extended(now.features, new, made)
         target = self._drawn(now, features, total)[:, : known + self.pace.chunk]
         frames_VTHWC = self._decoded(target)[:, -self.frames_per_step :]
-        kept = _first_frames(features, self._num_frames(known + self.pace.chunk))
+        kept = first_frames(features, self._num_frames(known + self.pace.chunk))
         state = _State(
             target=target,
             frames_VTHWC=np.concatenate([now.frames_VTHWC, frames_VTHWC], 1),
@@ -386,25 +396,3 @@ class Session:
                 raise ValueError(f"a start of {frames} frames has {length} values of {name}")
             result[name] = value.astype(np.float64) if value.dtype.kind == "f" else value
         return result
-
-
-def _extended(features: Features, new: Features, frames: int) -> Features:
-    """Features with `frames` more: new rows, which begin with the newest frame, or the last value held."""
-    result = {}
-    for name, value in features.items():
-        axis = 1 if name.startswith(CAMERA_PREFIX) else 0
-        length = value.shape[axis]
-        if name in new:
-            rows = np.take(new[name], range(frames + 1), axis)
-            result[name] = np.concatenate([np.take(value, range(length - 1), axis), rows], axis)
-        else:
-            held = np.repeat(np.take(value, [length - 1], axis), frames, axis)
-            result[name] = np.concatenate([value, held], axis)
-    return result
-
-
-def _first_frames(features: Features, frames: int) -> Features:
-    return {
-        name: value[:, :frames] if name.startswith(CAMERA_PREFIX) else value[:frames]
-        for name, value in features.items()
-    }

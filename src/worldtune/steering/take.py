@@ -74,3 +74,26 @@ def joined(takes: Sequence[Take], axes: Sequence[Axis]) -> Take:
         commands=commands,
         texts=takes[-1].texts,
     )
+
+
+def extended(features: Features, new: Features, frames: int) -> Features:
+    """Features with `frames` more: new rows, which begin with the newest frame, or the last value held."""
+    result = {}
+    for name, value in features.items():
+        axis = 1 if name.startswith(CAMERA_PREFIX) else 0
+        length = value.shape[axis]
+        if name in new:
+            rows = np.take(new[name], range(frames + 1), axis)
+            result[name] = np.concatenate([np.take(value, range(length - 1), axis), rows], axis)
+        else:
+            held = np.repeat(np.take(value, [length - 1], axis), frames, axis)
+            result[name] = np.concatenate([value, held], axis)
+    return result
+
+
+def first_frames(features: Features, frames: int) -> Features:
+    """The leading frames of all features."""
+    return {
+        name: value[:, :frames] if name.startswith(CAMERA_PREFIX) else value[:frames]
+        for name, value in features.items()
+    }

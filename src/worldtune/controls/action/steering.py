@@ -36,7 +36,7 @@ def axes(recorded: Sequence[Mapping[str, np.ndarray]], fps_hz: float) -> tuple[A
     middle = np.median(actions_TD, axis=0)
     numbers = actions_TD.shape[1]
     found = []
-    for i in np.flatnonzero(high - low > 1e-6):
+    for i in map(int, np.flatnonzero(high - low > 1e-6)):
         name, unit, keys, stick, sign = GRIPPER[i] if numbers == len(GRIPPER) else _plain(i)
         rest = 0.0 if low[i] <= 0 <= high[i] and name != "open" else float(middle[i])
         holds = numbers == len(GRIPPER) and i == OPEN
