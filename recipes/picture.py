@@ -26,9 +26,7 @@ def main() -> None:
     made = MadeSet.open(args.out)
     chosen = [made.clips[place] for place in args.clips]
     rows = {row: column for row, column in ROWS.items() if column in made.columns}
-    clips = [
-        {row: tiled(made.read(clip.id, column).pixels_VTHWC) for row, column in rows.items()} for clip in chosen
-    ]
+    clips = [{row: tiled(made.read(clip.id, column).pixels_VTHWC) for row, column in rows.items()} for clip in chosen]
     stacked = {row: np.concatenate([clip[row] for clip in clips], axis=1) for row in rows}
     print(contact_sheet(clips, args.name.with_suffix(".png")))
     print(animation(stacked, args.name.with_suffix(".webp"), fps_hz=chosen[0].fps_hz / 2, scale=2))

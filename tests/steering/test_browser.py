@@ -123,7 +123,7 @@ def chunk(page: Any) -> int:
 
 
 def wrapped(chunks: int) -> int:
-    """Columns that the panorama has turned: it closes after one picture's width, and a slow machine makes many chunks."""
+    """Columns that the panorama, which closes after one picture, has turned: a slow machine makes many chunks."""
     return (chunks * CHUNK_PX + SIZE_PX // 2) % SIZE_PX - SIZE_PX // 2
 
 

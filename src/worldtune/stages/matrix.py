@@ -17,7 +17,6 @@ from rich.table import Table
 
 from worldtune import tasks
 from worldtune.contract.files import write_json
-from worldtune.metrics.scores import MEASURES
 from worldtune.report.tables import interval, number
 from worldtune.run import compose
 from worldtune.stages.base import Base, find_base
@@ -166,11 +165,11 @@ def _gap(pooled: Mapping[str, Any] | None) -> str:
 
 
 def obedience(report: Mapping[str, Any]) -> list[str]:
-    """One line for every measure that a control brought: real clips, post-trained, shuffled, base."""
+    """One line for the first measure of every control that offers one: real clips, post-trained, shuffled, base."""
     lines = []
-    for name, measure in report["measures"].items():
-        if name in MEASURES:
-            continue
+    for reader in report.get("obedience", {}).values():
+        name = reader["measures"][0]
+        measure = report["measures"][name]
         parts = [
             f"{column} {report['values'][column][name]['value']:.{measure['decimals']}f}"
             for column in ("real", "post-trained", "shuffled", "base")
