@@ -1,5 +1,6 @@
 """The matrix on a toy base: its table, its results, going on after a cut, and a cell that fails."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,21 @@ def test_a_cell_that_fails_is_named(
     for line in failures:
         assert "camera.intrinsics" in line
         assert "the control 'camera' needs this feature" in line
+
+
+def test_mistakes_are_refused_before_anything_runs(toys: Path, trained: list[str]) -> None:
+    base, out = str(toys / "base"), toys / "refused"
+    with pytest.raises(ValueError, match="did you mean 'action'"):
+        stage.matrix(toys / "samples", out, task_names=("general", "acton"), bases=(base,), seeds=(0,))
+    shutil.copytree(base, toys / "other")
+    with pytest.raises(ValueError, match="TASK-diffusion.json, and 2 bases are diffusion"):
+        stage.matrix(
+            toys / "samples",
+            out,
+            task_names=("general",),
+            bases=(base, str(toys / "other")),
+            seeds=(0,),
+            results=toys / "results-refused",
+        )
+    assert not out.exists()
+    assert trained == []

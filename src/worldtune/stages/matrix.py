@@ -6,6 +6,7 @@ not stop the others: it is named in the table, and the command ends with exit co
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,12 +84,19 @@ def matrix(
     """Run the cells and print the table.
 
     results: folder that gets every report as TASK-FAMILY.json. steps, num_clips, assignments: instead of, or after,
-    what the plans say. ValueError for a task or base that does not exist, before anything is run.
+    what the plans say. ValueError, before anything is run, for a task or base that does not exist, and for results of
+    two bases of one family.
     """
     console, cells = Console(), []
     found = [find_base(base) for base in bases]
     for name in task_names:
         tasks.find(name)
+    for family, number_of in Counter(base.family for base in found).items():
+        if results is not None and number_of > 1:
+            raise ValueError(
+                f"--results keeps TASK-{family}.json, and {number_of} bases are {family}: give one of them"
+            )
+    for name in task_names:
         for base in found:
             console.rule(f"{name} on {base.name}")
             try:
