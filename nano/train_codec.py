@@ -65,8 +65,8 @@ def judge(network: Autoencoder, videos: dict[str, Tensor]) -> dict[str, Any]:
     return scores
 
 
-def start(args: argparse.Namespace, videos: dict[str, Tensor]) -> Autoencoder:
-    """The network before its first step."""
+def start(args: argparse.Namespace, videos: dict[str, Tensor]) -> tuple[Autoencoder, Autoencoder]:
+    """The network before its first step, and the linear codec that it is compared with."""
     levels = tuple(map(int, args.levels.split(","))) if args.levels else ()
     config = NanoCodecConfig(
         latent_channels=len(levels) or NanoCodecConfig.latent_channels,
@@ -75,13 +75,10 @@ def start(args: argparse.Namespace, videos: dict[str, Tensor]) -> Autoencoder:
         levels=levels,
     )
     network = Autoencoder(config)
-    if args.start:
-        start_from(network, files.read(args.start)[0], videos, TRAINING_FRAMES)
-    else:
-        linear = linear_codec(videos, config, TRAINING_FRAMES)
-        start_from(network, linear, videos, TRAINING_FRAMES)
+    linear = linear_codec(videos, config, TRAINING_FRAMES)
+    start_from(network, files.read(args.start)[0] if args.start else linear, videos, TRAINING_FRAMES)
     network.encoder.requires_grad_(not args.decoder_only)
-    return channels_in(network, torch.channels_last)
+    return channels_in(network, torch.channels_last), linear
 
 
 def channels_in(network: Autoencoder, memory_format: torch.memory_format) -> Autoencoder:
@@ -96,8 +93,8 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(0)
     videos = {world: load_videos(args.data, "train", world) for world in WORLDS}
     held_out = {world: load_videos(args.data, "val", world) for world in WORLDS}
-    network = start(args, videos)
-    pca_db = judge(linear_codec(videos, network.config, TRAINING_FRAMES), held_out)
+    network, linear = start(args, videos)
+    pca_db = judge(linear, held_out)
     print(f"unquantised PCA of {network.config.latent_channels} channels, held-out dB: {pca_db}", flush=True)
     print(f"start, held-out dB: {judge(network, held_out)}", flush=True)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
