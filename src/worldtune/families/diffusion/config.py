@@ -61,9 +61,14 @@ class NetworkConfig:
     """Length of the flattened ego trajectory; 0 when the network has no trajectory channels."""
     trajectory_channels: int = 0
     """Input channels of the trajectory."""
+    num_tokens: int = 0
+    """Ids of the discrete codec whose tokens the network turns into latents; 0 when it has no token channels."""
+    token_channels: int = 0
+    """Input channels of the embedded tokens."""
 
     def __post_init__(self) -> None:
-        may_be_zero = {"num_views", "view_channels", "trajectory_numbers", "trajectory_channels"}
+        may_be_zero = {f"{kind}_channels" for kind in ("view", "trajectory", "token")}
+        may_be_zero |= {"num_views", "trajectory_numbers", "num_tokens"}
         for name, value in vars(self).items():
             if (
                 isinstance(value, int | float)
@@ -91,6 +96,8 @@ class NetworkConfig:
                 f"trajectory_numbers {self.trajectory_numbers} and trajectory_channels {self.trajectory_channels} "
                 "need each other"
             )
+        if bool(self.num_tokens) != bool(self.token_channels):
+            raise ValueError(f"num_tokens {self.num_tokens} and token_channels {self.token_channels} need each other")
 
     @property
     def head_dim(self) -> int:
@@ -101,7 +108,7 @@ class NetworkConfig:
     def input_channels(self) -> int:
         """Channels that the patch embedding sees, without those of a dense control."""
         masks = int(self.condition_mask) + int(self.padding_mask)
-        return self.latent_channels + masks + self.view_channels + self.trajectory_channels
+        return self.latent_channels + masks + self.view_channels + self.trajectory_channels + self.token_channels
 
 
 def from_json(owner: type[Described], values: Mapping[str, Any], source: Path) -> Described:

@@ -36,12 +36,12 @@ def config_from_shapes(path: Path, raw: Mapping[str, Any]) -> tuple[NetworkConfi
     num_heads = width // shape(f"{block}0.block.attn.to_q.1.weight")[0]
     views, view_channels = shape("net.view_embeddings.weight") if "net.view_embeddings.weight" in raw else (0, 0)
     trajectory = shape("net.traj_embeddings.weight") if "net.traj_embeddings.weight" in raw else (0, 0)
+    tokens = shape("net.token_embedder.weight") if "net.token_embedder.weight" in raw else (0, 0)
     latent_channels = shape("net.final_layer.linear.weight")[0] // _PATCH**2
     learnable = "net.extra_pos_embedder.pos_emb_t" in raw
-    alike = _preset_alike(path, width, num_blocks, bool(views))
-    surplus = (
-        shape("net.x_embedder.proj.1.weight")[1] // _PATCH**2 - latent_channels - 1 - view_channels - trajectory[0]
-    )
+    alike = _preset_alike(path, width, num_blocks, bool(views), bool(tokens[0]))
+    explained = latent_channels + 1 + view_channels + trajectory[0] + tokens[1]
+    surplus = shape("net.x_embedder.proj.1.weight")[1] // _PATCH**2 - explained
     config = NetworkConfig(
         width=width,
         num_blocks=num_blocks,
@@ -64,15 +64,18 @@ def config_from_shapes(path: Path, raw: Mapping[str, Any]) -> tuple[NetworkConfi
         frame_repeat="net.repeat_frame_embedding.weight" in raw,
         trajectory_numbers=trajectory[1],
         trajectory_channels=trajectory[0],
+        num_tokens=tokens[0],
+        token_channels=tokens[1],
     )
     return config, Widths(dense=max(surplus - 1, 0))
 
 
-def _preset_alike(path: Path, width: int, num_blocks: int, multiview: bool) -> NetworkConfig:
+def _preset_alike(path: Path, width: int, num_blocks: int, multiview: bool, tokens: bool) -> NetworkConfig:
+    wanted = (width, num_blocks, multiview, tokens)
     for preset in PRESETS.values():
-        if (preset.width, preset.num_blocks, bool(preset.num_views)) == (width, num_blocks, multiview):
+        if (preset.width, preset.num_blocks, bool(preset.num_views), bool(preset.num_tokens)) == wanted:
             return preset
-    views = "several views" if multiview else "one view"
+    views = ("several views" if multiview else "one view") + (" and token channels" if tokens else "")
     raise ValueError(
         f"{path}: no released model has width {width}, {num_blocks} blocks and {views}, so its rotary ratios are "
         "unknown; put a worldtune.json beside it"
@@ -123,6 +126,7 @@ def config_from_diffusers(path: Path) -> tuple[NetworkConfig, Widths]:
 def diffusers_config(config: NetworkConfig, dense_channels: int) -> dict[str, Any]:
     """The config.json that `CosmosTransformer3DModel` reads. ValueError for what that class does not have."""
     absent: dict[str, bool | int] = {"view channels": config.num_views, "a trajectory": config.trajectory_numbers}
+    absent["token channels"] = config.num_tokens
     absent["sin-cos positions"] = config.positions == "sincos"
     absent[f"base frame rate but {_BASE_FPS_HZ}"] = config.base_fps_hz != _BASE_FPS_HZ
     for feature, present in absent.items():

@@ -89,6 +89,7 @@ TABLE = (
     Row("net.view_channels.repeat.bias", "net.repeat_frame_embedding.bias", None),
     Row("net.trajectory_channels.proj.weight", "net.traj_embeddings.weight", None),
     Row("net.trajectory_channels.proj.bias", "net.traj_embeddings.bias", None),
+    Row("net.token_channels.embed.weight", "net.token_embedder.weight", None),
     *(
         Row(FRAME_INJECTION + key, FRAME_INJECTION + key, None)
         for key in ("hidden.weight", "hidden.bias", "out.weight", "out.bias")

@@ -18,6 +18,7 @@ from worldtune.families.diffusion.blocks import Block, Modulation, RMSNorm, modu
 from worldtune.families.diffusion.config import NetworkConfig
 from worldtune.families.diffusion.inject import DenseInjection, FrameInjection
 from worldtune.families.diffusion.positions import LearnablePositions, rotary_tables, sincos_positions
+from worldtune.families.diffusion.tokens import TokenChannels
 from worldtune.families.diffusion.views import TrajectoryChannels, ViewChannels
 
 
@@ -100,6 +101,7 @@ OWN_INITIALISATION = (
     LearnablePositions,
     ViewChannels,
     TrajectoryChannels,
+    TokenChannels,
     FrameInjection,
     DenseInjection,
 )
@@ -126,6 +128,7 @@ class GeneralDIT(nn.Module):
         self.learnable_positions = LearnablePositions(config) if config.positions == "learnable" else None
         self.view_channels = ViewChannels(config) if config.num_views else None
         self.trajectory_channels = TrajectoryChannels(config) if config.trajectory_numbers else None
+        self.token_channels = TokenChannels(config) if config.num_tokens else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
         self.final = FinalLayer(config)
         self.frame_injection = FrameInjection(widths.frame, config.width) if widths.frame else None
@@ -158,15 +161,16 @@ class GeneralDIT(nn.Module):
         dense_BVTHWC: Tensor | None = None,
         frame_repeat_BV: Tensor | None = None,
         trajectory_BK: Tensor | None = None,
+        tokens_BVTHW: Tensor | None = None,
     ) -> Tensor:
         """The raw network output, [B, V, T, H, W, C].
 
         x is already scaled by c_in. c_noise = 0.25 ln(sigma) is [B], or [B, V, T] for a level per latent frame.
         Text rows that are zero are padding; None is the same as zero text. fps may be None for single frames only.
         condition_mask is 1 where a frame is given; padding_mask is 1 where there is no picture, of any size (None: all
-        picture). frame_repeat is how often a camera's frames were repeated, divided by 10 (None: never). Raises
-        ValueError for an input that the network was not built for, for a missing one, and for a grid larger than the
-        configured one.
+        picture). frame_repeat is how often a camera's frames were repeated, divided by 10 (None: never). tokens have
+        the latent frames of x on a grid of their own height and width. Raises ValueError for an input that the network
+        was not built for, for a missing one, and for a grid larger than the configured one.
         """
         self._check_shapes(x_BVTHWC, c_noise_BT, text_BVLD, fps_hz_B, frame_repeat_BV)
         config, grid = self.config, x_BVTHWC.shape[:5]
@@ -175,8 +179,10 @@ class GeneralDIT(nn.Module):
         check_given("dense carrier", dense_BVTHWC, (*grid, self.widths.dense) if self.widths.dense else None)
         trajectory = (grid[0], config.trajectory_numbers) if config.trajectory_numbers else None
         check_given("trajectory", trajectory_BK, trajectory)
+        sides = grid[3:] if tokens_BVTHW is None else tokens_BVTHW.shape[-2:]
+        check_given("token grid", tokens_BVTHW, (*grid[:3], *sides) if config.num_tokens else None)
         x_BFSD = self._embed(
-            x_BVTHWC, condition_mask_BVTHW, padding_mask_BHW, frame_repeat_BV, trajectory_BK, dense_BVTHWC
+            x_BVTHWC, condition_mask_BVTHW, padding_mask_BHW, frame_repeat_BV, trajectory_BK, tokens_BVTHW, dense_BVTHWC
         )
         embedding_BGD, lora_BGK = self._embed_noise(c_noise_BT, frame_BVTD, x_BVTHWC.dtype)
         rotary, position_BFSD = self._positions(x_BVTHWC, fps_hz_B)
@@ -231,6 +237,7 @@ class GeneralDIT(nn.Module):
         padding_mask_BHW: Tensor | None,
         frame_repeat_BV: Tensor | None,
         trajectory_BK: Tensor | None,
+        tokens_BVTHW: Tensor | None,
         dense_BVTHWC: Tensor | None,
     ) -> Tensor:
         """Lay all input channels side by side and embed the patches, [B, F, S, D]."""
@@ -238,6 +245,8 @@ class GeneralDIT(nn.Module):
         planes = [x_BVTHWC]
         if condition_mask_BVTHW is not None:
             planes.append(condition_mask_BVTHW[..., None].to(dtype))
+        if self.token_channels is not None:
+            planes.append(self.token_channels(x_BVTHWC, tokens_BVTHW))
         if self.config.padding_mask:
             planes.append(padding_plane(x_BVTHWC, padding_mask_BHW))
         if self.view_channels is not None:

@@ -9,6 +9,16 @@ _7B = NetworkConfig(width=4096, num_blocks=28, num_heads=32, rope_ratio_t=2.0)
 _14B = NetworkConfig(width=5120, num_blocks=36, num_heads=40, rope_ratio_h=2.0, rope_ratio_w=2.0, rope_ratio_t=2.0)
 _7B_MULTIVIEW = replace(_7B, rope_ratio_t=1.0, positions="sincos", num_views=6, view_channels=6, frame_repeat=True)
 """Rotary ratios as in NVIDIA's generation code; its post-training configuration stretches time by 2."""
+_7B_DECODER = replace(
+    _7B,
+    rope_ratio_h=1.5,
+    rope_ratio_w=1.5,
+    rope_ratio_t=1.0,
+    positions="none",
+    num_tokens=64_000,
+    token_channels=32,
+)
+"""From the tokens of DV8x16x16 to the latents of CV8x8x8: 16 noisy, 32 token and 1 padding channel make 49."""
 
 NANO = NetworkConfig(
     width=192,
@@ -30,6 +40,7 @@ PRESETS = {
     "cosmos-14b-video2world": replace(_14B, condition_mask=True),
     "cosmos-7b-text2world-multiview": _7B_MULTIVIEW,
     "cosmos-7b-video2world-multiview": replace(_7B_MULTIVIEW, condition_mask=True),
+    "cosmos-7b-decoder": _7B_DECODER,
     "nano": NANO,
 }
 
