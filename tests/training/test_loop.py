@@ -1,6 +1,8 @@
 """The loop: accumulation, when things happen, precision, and stopping on a loss that is not finite."""
 
 import copy
+import dataclasses
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -116,6 +118,21 @@ def test_activation_checkpointing_changes_nothing() -> None:
         results.append(state.model.state_dict())
     assert results[0].keys() == results[1].keys()
     assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())
+
+
+def test_held_out_batches_of_float16_are_made_in_bf16() -> None:
+    state = TrainState.fresh(toy_world(), OptimConfig(), EmaConfig())
+
+    def clips() -> Iterator[Batch]:
+        for first in (0, 2):
+            batch = toy_batch([first, first + 1])
+            half = [shift.half() for shift in batch.controls["toy"]["shift"]]
+            yield dataclasses.replace(batch, controls={"toy": {"shift": torch.stack(half)}})
+
+    losses = validation_losses(
+        state, clips(), state.model.loss, controls=("toy",), precision="bf16", seed=0, where=Processes()
+    )
+    assert losses.keys() == {"loss", "loss_with_foreign_toy"}
 
 
 def test_validation_shows_the_use_of_a_control() -> None:

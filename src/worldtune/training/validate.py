@@ -30,13 +30,15 @@ def validation_losses(
     state.model.eval()
     losses: dict[str, list[float]] = {}
     sizes: dict[str, list[int]] = {}
-    with torch.no_grad(), autocast(precision, where.device):
+    with torch.no_grad():
         for number, batch in enumerate(batches):
             variants = {"loss": batch}
             if batch.size > 1:
                 variants |= {f"loss_with_foreign_{name}": with_foreign(batch, name) for name in controls}
             for name, variant in variants.items():
-                loss, _ = loss_fn(variant.to(where.device), generator(seed, number, f"validation/{where.rank}"))
+                # Around the loss alone: batches are made on the way, and on a CPU autocast stacks no float16.
+                with autocast(precision, where.device):
+                    loss, _ = loss_fn(variant.to(where.device), generator(seed, number, f"validation/{where.rank}"))
                 losses.setdefault(name, []).append(loss.item() * batch.size)
                 sizes.setdefault(name, []).append(batch.size)
     state.model.train()
