@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from worldtune.contract.condition import Condition, Widths
-from worldtune.contract.nouns import Batch, Clip, Coverage, Field, Grid, Measure
+from worldtune.contract.nouns import Batch, Clip, Coverage, Field, Grid, Measure, Reading
 
 
 class Codec(Protocol):
@@ -92,9 +92,11 @@ class Control(Protocol):
 class Obedience(Protocol):
     """How far a clip is from what its control commands: `controls/<name>/obedience.py`, for rooms that can tell.
 
-    A probe (`metrics/probe.py`), trained on real clips, reads the controlled quantity from the video. With
-    `PER_VIEW = True` in the module there is one per view, which sees nothing else, and D is view after view.
+    A probe (`metrics/probe.py`), trained on real clips, reads the controlled quantity from the video.
     """
+
+    READING: Reading
+    """How it is read, and in which units."""
 
     MEASURES: dict[str, Measure]
     """What `errors` returns, by name; names end with the unit."""
@@ -107,13 +109,13 @@ class Obedience(Protocol):
         """
         ...
 
-    def errors(self, read_TD: np.ndarray, commanded_TD: np.ndarray, num_observed: int) -> dict[str, float]:
+    def errors(
+        self, read_TD: np.ndarray, commanded_TD: np.ndarray, num_observed: int, *choices_KD: np.ndarray
+    ) -> dict[str, float]:
         """Values of MEASURES for one clip: what was read from its video against what was commanded.
 
         The first `num_observed` latent frames were given to the model and do not count, nor does row 0.
-        A room that has `IN_DEVIATIONS = True` gets both in units of the standard deviation of each number over the
-        training clips, with NaN for numbers that never vary there. One that has `NAMES = True` gets a fourth argument:
-        the different commands of all judged clips [K, D], to choose from.
+        choices_KD: only for `READING.names`, the different commands of all judged clips, to choose from.
         """
         ...
 

@@ -47,6 +47,8 @@ class Reader:
     """Over the training clips; NaN where a number never varies."""
     commanded: Mapping[str, NDArray[np.float32]]
     """Clip id -> [T,D], for the judged clips and those whose control the shuffled column was given."""
+    choices: tuple[NDArray[np.float32], ...]
+    """For a room that names: the different commands [K,D] of all these clips; else nothing."""
 
     @property
     def measures(self) -> dict[str, Measure]:
@@ -55,13 +57,9 @@ class Reader:
 
     def errors(self, video_VTHWC: NDArray[np.uint8], clip: ClipInfo, commanded_by: str) -> dict[str, float | None]:
         """How far a clip is from the control of the clip `commanded_by`; None where it is not defined."""
-        unit: Any = self.deviation_D if getattr(self.room, "IN_DEVIATIONS", False) else 1
+        unit: Any = self.deviation_D if self.room.READING.in_deviations else 1
         read_TD, commanded_TD = self.probe.read(video_VTHWC) / unit, self.commanded[commanded_by] / unit
-        if getattr(self.room, "NAMES", False):
-            every_KD = np.unique(np.stack([one_TD[0] for one_TD in self.commanded.values()]), axis=0)
-            found = self.room.errors(read_TD, commanded_TD, clip.num_observed_latents, every_KD)  # type: ignore[call-arg]
-        else:
-            found = self.room.errors(read_TD, commanded_TD, clip.num_observed_latents)
+        found = self.room.errors(read_TD, commanded_TD, clip.num_observed_latents, *self.choices)
         assert found.keys() <= self.measures.keys(), f"{self.control}: errors without a meaning"
         return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
@@ -154,7 +152,7 @@ def _reader(control: str, room: Obedience, source: _Source, clips: Sequence[Clip
     key = _key(source, targets_NTD)
     folder = source.cache.folder / f"probe-{control}"
     probe: Probe | ViewProbes
-    if getattr(room, "PER_VIEW", False):
+    if room.READING.per_view:
         num_views = source.cache.header.grid.views
         views = load_view_probes(folder, key, num_views)
         if views is None:
@@ -172,13 +170,16 @@ def _reader(control: str, room: Obedience, source: _Source, clips: Sequence[Clip
     constant_D = deviation_D <= 1e-6 * np.maximum(1, np.abs(moving_ND.mean(0)))
     place = {clip_id: index for index, clip_id in enumerate(source.cache.ids)}
     wanted = {clip.id for clip in clips} | {clip.foreign_id for clip in clips if clip.foreign_id is not None}
+    commanded = {clip_id: source.targets(place[clip_id], control, room) for clip_id in wanted}
+    every_KD = np.unique(np.stack([one_TD[0] for one_TD in commanded.values()]), axis=0)
     return Reader(
         control=control,
         room=room,
         probe=probe,
         schooling=schooling,
         deviation_D=np.where(constant_D, np.nan, deviation_D),
-        commanded={clip_id: source.targets(place[clip_id], control, room) for clip_id in wanted},
+        commanded=commanded,
+        choices=(every_KD,) if room.READING.names else (),
     )
 
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from worldtune.contract.nouns import Measure
+from worldtune.contract.nouns import Measure, Reading
 
-IN_DEVIATIONS = True
+READING = Reading(in_deviations=True)
 """Metres, radians and openings cannot be averaged: `errors` gets every number in units of its standard deviation."""
 
 MEASURES: dict[str, Measure] = {

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worldtune.contract.nouns import Measure
+from worldtune.contract.nouns import Measure, Reading
 
 NUMBERS = 6
 """Per view: rotation vector in rad (3), translation in m (3)."""
+
+READING = Reading()
 
 MEASURES: dict[str, Measure] = {
     "camera_path_rotation_deg": Measure(

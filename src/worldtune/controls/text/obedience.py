@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from worldtune.contract.nouns import Measure
+from worldtune.contract.nouns import Measure, Reading
 
-NAMES = True
+READING = Reading(names=True)
 """`errors` is given the instructions of all judged clips, to choose from."""
 
 MEASURES: dict[str, Measure] = {

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from worldtune.contract.nouns import Measure
+from worldtune.contract.nouns import Measure, Reading
 from worldtune.controls.trajectory.path import accumulate
+
+READING = Reading()
 
 MEASURES: dict[str, Measure] = {
     "tfe_m": Measure(

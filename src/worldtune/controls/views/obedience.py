@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from worldtune.contract.nouns import Measure
+from worldtune.contract.nouns import Measure, Reading
 
-PER_VIEW = True
+READING = Reading(per_view=True)
 """Each view has a probe of its own, which sees nothing else (`metrics/crossview.py`)."""
 NUMBERS = 3
 
