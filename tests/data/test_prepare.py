@@ -155,6 +155,15 @@ def test_refuses_a_changed_dataset(tmp_path: Path) -> None:
         prepared(tmp_path, dataset(tmp_path / "d", (12, 13)))
 
 
+def test_the_dataset_of_a_cache_is_found_and_must_not_have_changed(tmp_path: Path) -> None:
+    cache = prepared(tmp_path, dataset(tmp_path / "d"))
+    assert Dataset.of_cache(cache).identity == cache.header.dataset_identity
+    (tmp_path / "d").rename(tmp_path / "old")
+    dataset(tmp_path / "d", (12, 13))
+    with pytest.raises(ValueError, match="d: the dataset has changed since `worldtune prepare` made .*cache"):
+        Dataset.of_cache(cache)
+
+
 def test_refuses_a_folder_that_is_no_cache(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache/thesis.txt").write_text("mine")

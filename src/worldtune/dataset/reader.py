@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from worldtune.contract.cache import Cache
 from worldtune.contract.files import file_hash
 from worldtune.contract.nouns import Clip
 from worldtune.dataset import schema
@@ -53,6 +54,15 @@ class Dataset:
             )
         dataset = Dataset(folder, info, episodes, tasks)
         dataset._features_by_view()
+        return dataset
+
+    @staticmethod
+    def of_cache(cache: Cache) -> "Dataset":
+        """The dataset that a cache was made from. ValueError when it is not there, or has changed since."""
+        header = cache.header
+        dataset = Dataset.open(Path(header.dataset))
+        if dataset.identity != header.dataset_identity:
+            raise ValueError(f"{header.dataset}: the dataset has changed since `worldtune prepare` made {cache.folder}")
         return dataset
 
     @property

@@ -113,13 +113,9 @@ class _Source:
     def open(made: MadeSet) -> "_Source":
         """ValueError when either is not there or has changed."""
         cache = _cache_of(made)
-        header = cache.header
-        dataset = Dataset.open(Path(header.dataset))
-        if dataset.identity != header.dataset_identity:
-            raise ValueError(f"{header.dataset}: the dataset has changed since the cache was made")
         every = cache.indices("train")
         step = max(1, math.ceil(len(every) / MAX_CLIPS))
-        return _Source(cache=cache, dataset=dataset, training=every[::step])
+        return _Source(cache=cache, dataset=Dataset.of_cache(cache), training=every[::step])
 
     def targets(self, index: int, control: str, room: Obedience) -> NDArray[np.float32]:
         """What a clip shows by its own recording, [T,D]."""
