@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -31,6 +31,9 @@ DataOption = Annotated[Path | None, typer.Option("--data", help="Cache with star
 ContextOption = Annotated[int | None, typer.Option("--context", help="Latent frames a window starts from: 1.")]
 ChunkOption = Annotated[int | None, typer.Option("--chunk", help="Latent frames made at a time: 1.")]
 LookaheadOption = Annotated[int | None, typer.Option("--lookahead", help="Latent frames made beyond, unseen: 0.")]
+CarryOption = Annotated[
+    str | None, typer.Option("--carry", help="How a window passes its end on: tokens or frames. Default: the family's.")
+]
 SamplerOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="A=B", help="Sampler setting, e.g. --set steps=10.")
 ]
@@ -222,12 +225,13 @@ def steer(
     context: ContextOption = None,
     chunk: ChunkOption = None,
     lookahead: LookaheadOption = None,
+    carry: CarryOption = None,
     assignments: SamplerOption = None,
 ) -> None:
     """Drive a post-trained world from the browser: keys, sticks or a gamepad; see docs/steer.md."""
     from worldtune.stages.serve import serve as stage
 
-    pace = _pace(context, chunk, lookahead)
+    pace = _pace(context, chunk, lookahead, carry)
     stage(
         run,
         console,
@@ -258,6 +262,7 @@ def rollout(
     context: ContextOption = None,
     chunk: ChunkOption = None,
     lookahead: LookaheadOption = None,
+    carry: CarryOption = None,
     assignments: SamplerOption = None,
 ) -> None:
     """Drive a post-trained world from a file of commands, of any length."""
@@ -272,7 +277,7 @@ def rollout(
         chunks=chunks,
         seed=seed,
         weights=weights,
-        pace=_pace(context, chunk, lookahead),
+        pace=_pace(context, chunk, lookahead, carry),
         assignments=assignments or [],
         dataset=dataset,
     )
@@ -340,8 +345,8 @@ def verify(folder: Annotated[Path, typer.Argument(help="Folder of reference case
     raise typer.Exit(0 if results and all(result.passed for result in results) else 1)
 
 
-def _pace(context: int | None, chunk: int | None, lookahead: int | None) -> dict[str, int]:
-    given = {"context": context, "chunk": chunk, "lookahead": lookahead}
+def _pace(context: int | None, chunk: int | None, lookahead: int | None, carry: str | None) -> dict[str, Any]:
+    given = {"context": context, "chunk": chunk, "lookahead": lookahead, "carry": carry}
     return {name: value for name, value in given.items() if value is not None}
 
 

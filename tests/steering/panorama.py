@@ -19,7 +19,9 @@ from worldtune.contract.steering import Axis
 from worldtune.controls import camera
 from worldtune.controls.camera import steering
 from worldtune.stages.steer import Steered
-from worldtune.steering.session import Driven, Observation, Pace, Session
+from worldtune.steering.session import Session
+from worldtune.steering.signals import Driven
+from worldtune.steering.state import Observation, Pace
 
 SIZE_PX, R, PATCH = 64, 4, 8
 PX_PER_RAD = 40.0

@@ -52,7 +52,7 @@ def rollout(
     chunks: int | None = None,
     seed: int = 0,
     weights: str = "ema",
-    pace: Mapping[str, int] | None = None,
+    pace: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
     dataset: Path | None = None,
 ) -> Rollout:

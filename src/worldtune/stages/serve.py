@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -17,7 +18,7 @@ def serve(
     data: Path | None = None,
     seed: int = 0,
     weights: str = "ema",
-    pace: Mapping[str, int] | None = None,
+    pace: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
 ) -> None:
     """Drive a run until interrupted. Raises ValueError for a run without anything to steer, or without the extra."""

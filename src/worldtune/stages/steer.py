@@ -28,7 +28,9 @@ from worldtune.run import Run, load_run
 from worldtune.stages.base import find_base
 from worldtune.stages.world import WorldModel, load_world
 from worldtune.steering.commands import write_commands
-from worldtune.steering.session import Driven, Observation, Pace, Session
+from worldtune.steering.session import Session
+from worldtune.steering.signals import Driven
+from worldtune.steering.state import FRAMES, TOKENS, Observation, Pace
 from worldtune.steering.take import CAMERA_PREFIX, Take
 from worldtune.training.loop import resolved_precision
 from worldtune.training.parallel import autocast
@@ -147,21 +149,19 @@ def open_run(
     data: Path | None = None,
     weights: str = "ema",
     seed: int = 0,
-    pace: Mapping[str, int] | None = None,
+    pace: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
 ) -> Steered:
     """Load a finished run for driving.
 
-    data: the cache with start clips; None: the one the run was trained on. pace: context, chunk, lookahead, in latent
-    frames. assignments: sampler settings, "steps=2". Raises ValueError when the run is not finished, or its cache or
-    dataset is gone or has changed.
+    data: the cache with start clips; None: the one the run was trained on. pace: fields of `Pace` that are to differ.
+    assignments: sampler settings, "steps=2". Raises ValueError when the run is not finished, or its cache or dataset is
+    gone or has changed.
     """
     run = load_run(folder)
     cache = Cache.open(Path(run.data) if data is None else data)
     header = cache.header
-    dataset = Dataset.open(Path(header.dataset))
-    if dataset.identity != header.dataset_identity:
-        raise ValueError(f"{header.dataset}: the dataset has changed since `worldtune prepare` made {cache.folder}")
+    dataset = Dataset.of_cache(cache)
     sampler = run.sampler
     for assignment in assignments:
         sampler = settings.replace(sampler, assignment)
@@ -178,7 +178,7 @@ def open_run(
         grid=header.grid,
         views=dataset.views,
         fps_hz=Window(**header.window).rate_hz(dataset.fps_hz),
-        pace=Pace(window=header.grid.frames, **(pace or {})),
+        pace=Pace(**{"window": header.grid.frames, "carry": TOKENS if codec.num_codes else FRAMES, **(pace or {})}),
         seed=seed,
         device=device,
     )

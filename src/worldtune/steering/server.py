@@ -28,7 +28,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from worldtune.steering.access import Access, Guard
 from worldtune.steering.pictures import MAX_UPLOAD_BYTES, encoded, packed, read_upload, zipped
-from worldtune.steering.session import Observation, Session
+from worldtune.steering.session import Session
+from worldtune.steering.state import Observation
 from worldtune.steering.take import Take
 
 PAGE = {

@@ -1,37 +1,29 @@
 """Session: a world that goes on, chunk after chunk, under commands.
 
-The world model sees a window of latent frames. Within a window its own latents (or tokens) are the context of the next
-chunk; when the window is full, the last frames shown are encoded anew and start the next one. So a session never ends,
-and pixels pass the codec once per window, not once per chunk. Both families work like this: an autoregressive cache
-of keys could not outlive a window either, since positions start anew.
+The world model sees a window of latent frames. Within a window its own latents or tokens are the context of the next
+chunk. A full window makes room for a new one, which begins with the last ones: tokens as they are, since they mean the
+same wherever they stand; latents by way of the last frames shown, encoded anew, since the first of a window is coded
+otherwise than the later ones. So a session never ends, and what is kept does not grow.
 
-Shape legend: B batch of 1, V views, T frames, H W rows and columns, C channels, L text rows, D width.
+Shape legend: B batch of 1, V views, T frames, H W rows and columns, C channels.
 """
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from worldtune.contract.errors import suggest
-from worldtune.contract.nouns import Batch, Clip, Grid
+from worldtune.contract.nouns import Batch, Grid
 from worldtune.contract.protocols import Codec, TextEncoder
 from worldtune.contract.randomness import generator
-from worldtune.contract.steering import Axis, Steering
-from worldtune.steering.take import (
-    CAMERA_PREFIX,
-    Features,
-    Take,
-    extended,
-    first_frames,
-    joined,
-    last_frames,
-    newest,
-)
+from worldtune.steering.coded import Coded
+from worldtune.steering.signals import Driven, Signals
+from worldtune.steering.state import TOKENS, Observation, Pace, State
+from worldtune.steering.take import Features, Take, extended, first_frames, joined, last_frames, newest
 
 UNDO_DEPTH = 64
 """Chunks that can be taken back."""
@@ -40,71 +32,6 @@ MAX_RECORDED_BYTES = 1 << 30
 
 Command = float | Sequence[float]
 """One value for all frames of a chunk, or one for each."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Observation:
-    """What a session starts from."""
-
-    frames_VTHWC: np.ndarray
-    """uint8, 1 + r k frames; the last ones become the context."""
-    features: Features
-    """Recorded signals of these frames, [T,...] or [V,T,...] for features of cameras."""
-    texts: tuple[str, ...]
-    """One per view."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Driven:
-    """One control of a run."""
-
-    name: str
-    align: Callable[[Clip, Grid], dict[str, np.ndarray]]
-    """The room's own, with the run's settings."""
-    fields: tuple[str, ...] = ()
-    """Features that it reads."""
-    steering: Steering | None = None
-    """None: nothing in it can be steered."""
-    axes: tuple[Axis, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pace:
-    """How a session goes on, in latent frames."""
-
-    window: int
-    """Seen at once, at most: what the run was trained on."""
-    context: int = 1
-    """From which a new window starts: the last ones shown, encoded anew."""
-    chunk: int = 1
-    """Made by one step."""
-    lookahead: int = 0
-    """Made beyond the chunk and thrown away, so that a network sees windows as long as in training."""
-
-    def __post_init__(self) -> None:
-        if self.context < 1 or self.chunk < 1 or self.lookahead < 0:
-            raise ValueError(f"steering: context and chunk must be at least 1, lookahead at least 0, got {self}")
-        if self.context + self.chunk > self.window:
-            raise ValueError(
-                f"steering: context {self.context} and chunk {self.chunk} do not fit into the window of "
-                f"{self.window} latent frames that the run was trained on"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _State:
-    """Everything that the next chunk depends on, besides the seed. Never changed in place."""
-
-    target: Tensor
-    """Normalised latents [V,T,H,W,C] or tokens [V,T,H,W] of the window so far."""
-    frames_VTHWC: np.ndarray
-    """The same frames as they were shown."""
-    features: Features
-    texts: tuple[str, ...]
-    held: dict[str, float] = field(default_factory=dict)
-    """Values of axes that stay where they were put."""
-    number: int = 0
-    """Chunks made since the start."""
 
 
 class Session:
@@ -128,14 +55,19 @@ class Session:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        """sample: a batch of one window, its noise -> a target like the batch's. grid: of the windows in training."""
+        """sample: a batch of one window, its noise -> a target like the batch's. grid: of the windows in training.
+
+        ValueError when tokens are to be carried and the codec makes none.
+        """
         self.views, self.fps_hz, self.grid, self.pace, self.seed = views, fps_hz, grid, pace, seed
-        self._sample, self._codec, self._texts, self._device = sample, codec, text_encoder, torch.device(device)
-        self._controls = controls
-        self._states: deque[_State] = deque(maxlen=UNDO_DEPTH + 1)
+        self._sample, self._controls, self._device = sample, controls, torch.device(device)
+        self._coded = Coded(codec, self._device)
+        self._signals = Signals(controls, text_encoder, grid, views, fps_hz)
+        if pace.carry == TOKENS and not self._coded.is_discrete:
+            raise ValueError("steering: this run models latents and has no tokens to carry; use carry frames")
+        self._states: deque[State] = deque(maxlen=UNDO_DEPTH + 1)
         self._origin: Observation | None = None
         self._takes: list[Take] | None = None
-        self._rows: dict[str, Tensor] = {}
         self.axes = tuple(axis for control in controls for axis in control.axes)
 
     @property
@@ -159,12 +91,17 @@ class Session:
         return self._now.texts
 
     @property
+    def context(self) -> Tensor:
+        """What the network sees of the past: normalised latents [V,T,H,W,C], or tokens [V,T,H,W]."""
+        return self._now.context
+
+    @property
     def shown_VHWC(self) -> np.ndarray:
         """The newest frame."""
         return self._now.frames_VTHWC[:, -1]
 
     @property
-    def _now(self) -> _State:
+    def _now(self) -> State:
         if not self._states:
             raise ValueError("the session has no start yet: give it an observation")
         return self._states[-1]
@@ -181,10 +118,15 @@ class Session:
             raise ValueError(f"a start needs frames {wanted}, got {got.dtype} {list(got.shape)}")
         frames = min(got.shape[1], self._num_frames(self.pace.context))
         frames = self._num_frames(1 + (frames - 1) // self.grid.frames_per_latent)
-        features = last_frames(self._read_features(observation.features, got.shape[1]), frames)
+        features = last_frames(self._signals.wanted(observation.features, got.shape[1]), frames)
         shown_VTHWC = got[:, -frames:]
-        first = _State(
-            target=self._encoded(shown_VTHWC), frames_VTHWC=shown_VTHWC, features=features, texts=observation.texts
+        target = self._coded.encoded(shown_VTHWC)
+        first = State(
+            target=target,
+            known=target.shape[1],
+            frames_VTHWC=shown_VTHWC,
+            features=features,
+            texts=observation.texts,
         )
         self._origin = observation
         self._states.clear()
@@ -284,17 +226,18 @@ class Session:
     def _advance(self, new: Features, held: dict[str, float], commands: dict[str, np.ndarray]) -> np.ndarray:
         """Make a chunk. new: rows from the newest frame on of the features that change; the others stay."""
         now = self._now
-        if now.target.shape[1] + self.pace.chunk > self.pace.window:
+        if now.known + self.pace.chunk > self.pace.window:
             now = self._next_window(now)
-        known = now.target.shape[1]
-        total = min(known + self.pace.chunk + self.pace.lookahead, self.pace.window)
-        made = (total - known) * self.grid.frames_per_latent
-        features = extended(now.features, new, made)
-        target = self._drawn(now, features, total)[:, : known + self.pace.chunk]
-        frames_VTHWC = self._decoded(target)[:, -self.frames_per_step :]
-        kept = first_frames(features, self._num_frames(known + self.pace.chunk))
-        state = _State(
+        total = min(now.known + self.pace.chunk + self.pace.lookahead, self.pace.window)
+        features = extended(now.features, new, (total - now.known) * self.grid.frames_per_latent)
+        made = self._drawn(now, features, total)[:, : self.pace.chunk]
+        target = torch.cat([now.target, made], 1)[:, -self.pace.window :]
+        frames_VTHWC = self._coded.decoded(target)[:, -self.frames_per_step :]
+        known = now.known + self.pace.chunk
+        kept = first_frames(features, self._num_frames(known))
+        state = State(
             target=target,
+            known=known,
             frames_VTHWC=np.concatenate([now.frames_VTHWC, frames_VTHWC], 1),
             features=kept,
             texts=now.texts,
@@ -311,88 +254,31 @@ class Session:
             )
         return frames_VTHWC
 
-    def _next_window(self, state: _State) -> _State:
-        """The last frames shown, encoded as the start of a clip."""
+    def _next_window(self, state: State) -> State:
+        """The state with a window that begins with the last of what there is."""
         frames = self._num_frames(self.pace.context)
         shown_VTHWC = state.frames_VTHWC[:, -frames:]
         return replace(
             state,
-            target=self._encoded(shown_VTHWC),
+            target=state.target if self.pace.carry == TOKENS else self._coded.encoded(shown_VTHWC),
+            known=self.pace.context,
             frames_VTHWC=shown_VTHWC,
             features=last_frames(state.features, frames),
         )
 
-    def _drawn(self, state: _State, features: Features, total: int) -> Tensor:
-        known = state.target.shape[1]
-        rest = state.target.new_zeros((state.target.shape[0], total - known, *state.target.shape[2:]))
+    def _drawn(self, state: State, features: Features, total: int) -> Tensor:
+        """What follows in the window, [V,total - known,...]."""
+        seen = state.context
+        rest = seen.new_zeros((seen.shape[0], total - state.known, *seen.shape[2:]))
         batch = Batch(
-            target=torch.cat([state.target, rest], 1)[None],
-            controls=self._arrays(features, state.texts, total),
+            target=torch.cat([seen, rest], 1)[None],
+            controls=self._signals.arrays(features, state.texts, total),
             fps_hz_B=torch.tensor([self.fps_hz]),
             clip_ids=("steered",),
-            num_observed_B=torch.tensor([known]),
+            num_observed_B=torch.tensor([state.known]),
         )
         noise = generator(self.seed, state.number, "steer")
-        return self._sample(batch.to(self._device), [noise])[0]
-
-    def _arrays(self, features: Features, texts: tuple[str, ...], total: int) -> dict[str, dict[str, Tensor]]:
-        """Aligned arrays of all controls with a batch axis."""
-        grid = replace(self.grid, frames=total)
-        size = (grid.height * grid.pixels_per_latent, grid.width * grid.pixels_per_latent)
-        # Rooms look at the size of the pictures, never into them: one zero stands for all.
-        picture = np.broadcast_to(np.uint8(0), (grid.views, grid.num_pixel_frames, *size, 3))
-        clip = Clip(
-            id="steered",
-            video_VTHWC=picture,
-            fps_hz=self.fps_hz,
-            views=self.views,
-            texts=texts,
-            features=dict(features),
-        )
-        arrays: dict[str, dict[str, Tensor]] = {}
-        for control in self._controls:
-            aligned = control.align(clip, grid)
-            arrays[control.name] = {name: torch.from_numpy(np.array(value))[None] for name, value in aligned.items()}
-        arrays["text"] = {"tokens": self._tokens(texts)[None]}
-        return arrays
-
-    def _tokens(self, texts: tuple[str, ...]) -> Tensor:
-        """Rows of the texts of all views, [V,L,D], as a cache keeps them."""
-        if not set(texts) <= self._rows.keys():
-            different = list(dict.fromkeys(texts))
-            self._rows = dict(zip(different, self._texts.encode(different), strict=True))
-        tokens_VLD = torch.zeros(len(texts), self._texts.max_length, self._texts.width, dtype=torch.float16)
-        for row_LD, text in zip(tokens_VLD, texts, strict=True):
-            row_LD[: len(self._rows[text])] = self._rows[text].to(torch.float16)
-        return tokens_VLD
-
-    def _encoded(self, frames_VTHWC: np.ndarray) -> Tensor:
-        raw = self._codec.encode(torch.from_numpy(np.ascontiguousarray(frames_VTHWC))[None].to(self._device))[0]
-        mean, std = self._statistics(raw.shape[1])
-        return raw if mean is None else (raw.float() - mean) / std
-
-    def _decoded(self, target: Tensor) -> np.ndarray:
-        mean, std = self._statistics(target.shape[1])
-        raw = target if mean is None else target * std + mean
-        return self._codec.decode(raw[None])[0].cpu().numpy()
-
-    def _statistics(self, frames: int) -> tuple[Any, Any]:
-        if self._codec.num_codes is not None:
-            return None, None
-        mean_TC, std_TC = self._codec.statistics(frames)
-        return mean_TC[:, None, None].to(self._device), std_TC[:, None, None].to(self._device)
+        return self._sample(batch.to(self._device), [noise])[0, :, state.known :]
 
     def _num_frames(self, latents: int) -> int:
         return 1 + (latents - 1) * self.grid.frames_per_latent
-
-    def _read_features(self, features: Features, frames: int) -> Features:
-        """Those that a control of the run reads; poses in double precision, since steps add up."""
-        wanted = {name for control in self._controls for name in control.fields}
-        result = {}
-        for name in sorted(wanted & features.keys()):
-            value = np.asarray(features[name])
-            length = value.shape[1] if name.startswith(CAMERA_PREFIX) else len(value)
-            if length != frames:
-                raise ValueError(f"a start of {frames} frames has {length} values of {name}")
-            result[name] = value.astype(np.float64) if value.dtype.kind == "f" else value
-        return result
