@@ -34,6 +34,7 @@ LookaheadOption = Annotated[int | None, typer.Option("--lookahead", help="Latent
 CarryOption = Annotated[
     str | None, typer.Option("--carry", help="How a window passes its end on: tokens or frames. Default: the family's.")
 ]
+WeightsOption = Annotated[str, typer.Option("--weights", help="ema or raw.")]
 SamplerOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="A=B", help="Sampler setting, e.g. --set steps=10.")
 ]
@@ -179,10 +180,8 @@ def generate(
     seed: Annotated[int, typer.Option(help="Noise; the same for every column.")] = 0,
     split: Annotated[str, typer.Option(help="Which split to take the clips from.")] = "val",
     num_observed: Annotated[int, typer.Option(help="Leading latent frames that are given.")] = 1,
-    weights: Annotated[str, typer.Option(help="ema or raw.")] = "ema",
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="A=B", help="Sampler setting, e.g. --set steps=10.")
-    ] = None,
+    weights: WeightsOption = "ema",
+    assignments: SamplerOption = None,
 ) -> None:
     """Continue held-out clips with the post-trained model and with its base, under the same seeds."""
     from worldtune.stages.generate import generate as stage
@@ -221,7 +220,7 @@ def steer(
     ] = "127.0.0.1",
     data: DataOption = None,
     seed: Annotated[int, typer.Option(help="Noise.")] = 0,
-    weights: Annotated[str, typer.Option(help="ema or raw.")] = "ema",
+    weights: WeightsOption = "ema",
     context: ContextOption = None,
     chunk: ChunkOption = None,
     lookahead: LookaheadOption = None,
@@ -258,7 +257,7 @@ def rollout(
     data: DataOption = None,
     dataset: Annotated[Path | None, typer.Option(help="Also save the session as a LeRobot dataset here.")] = None,
     seed: Annotated[int, typer.Option(help="Noise.")] = 0,
-    weights: Annotated[str, typer.Option(help="ema or raw.")] = "ema",
+    weights: WeightsOption = "ema",
     context: ContextOption = None,
     chunk: ChunkOption = None,
     lookahead: LookaheadOption = None,
@@ -322,7 +321,7 @@ def export(
     run: Annotated[Path, typer.Argument(help="Run made by `worldtune train`.")],
     folder: Annotated[Path, typer.Argument(help="New folder.")],
     format: Annotated[str, typer.Option(help="nvidia (model.pt) or diffusers (transformer/).")],
-    weights: Annotated[str, typer.Option(help="ema or raw.")] = "ema",
+    weights: WeightsOption = "ema",
 ) -> None:
     """Write a run's network in NVIDIA's or diffusers' form."""
     from worldtune.stages.export import export_run as stage
