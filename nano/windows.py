@@ -63,7 +63,7 @@ def batch_of(tensors: dict[str, Tensor], rows_B: Tensor) -> Batch:
     target = tensors[LATENT if is_latent else TOKENS][rows_B, None]
     return Batch(
         target=target.float() if is_latent else target.long(),
-        controls={"text": {"tokens": tensors["text_NLD"][rows_B, None].float()}},
+        controls={"text": {"tokens": tensors["text_NLD"][rows_B, None].float()}} if "text_NLD" in tensors else {},
         fps_hz_B=torch.full((len(rows_B),), FPS_HZ),
         clip_ids=tuple(str(int(row)) for row in rows_B),
     )

@@ -181,6 +181,9 @@ def generate(
     split: Annotated[str, typer.Option(help="Which split to take the clips from.")] = "val",
     num_observed: Annotated[int, typer.Option(help="Leading latent frames that are given.")] = 1,
     weights: WeightsOption = "ema",
+    sharpen: Annotated[
+        bool, typer.Option("--sharpen", help="Decode tokens with the base's diffusion decoder.")
+    ] = False,
     assignments: SamplerOption = None,
 ) -> None:
     """Continue held-out clips with the post-trained model and with its base, under the same seeds."""
@@ -195,6 +198,7 @@ def generate(
         split=split,
         num_observed=num_observed,
         weights=weights,
+        sharpen=sharpen,
         assignments=assignments or [],
     )
     console.print(f"clips: {made}")

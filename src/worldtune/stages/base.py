@@ -27,6 +27,8 @@ class Base:
     text_path: Path
     window: dict[str, Any]
     """Defaults for cutting clips: num_frames, fps_hz, height_px, width_px."""
+    decoder_path: Path | None = None
+    """Folder of the diffusion decoder of its tokens, where it has one (`stages.decoder`)."""
     settings: tuple[str, ...] = ()
     """Settings that suit this base, as "a.b=c"; the user's own come after."""
 
@@ -83,6 +85,7 @@ def _described(name: str, folder: Path) -> Base:
         codec_path=folder / value["codec"]["path"],
         text_path=folder / value["text"],
         window=value["window"],
+        decoder_path=folder / value["decoder"] if "decoder" in value else None,
         settings=tuple(value["settings"]),
     )
 

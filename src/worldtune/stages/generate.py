@@ -28,6 +28,7 @@ from worldtune.report.film import tiled
 from worldtune.run import Run, load_run
 from worldtune.stages.base import find_base
 from worldtune.stages.counter import Counter
+from worldtune.stages.decoder import identity, sharpened
 from worldtune.stages.made_clips import MEANINGS, REAL, ClipInfo, Made, MadeSet
 from worldtune.stages.provenance import circumstances
 from worldtune.stages.world import WorldModel, base_world, load_world
@@ -53,15 +54,17 @@ def generate(
     split: str = "val",
     num_observed: int = 1,
     weights: str = "ema",
+    sharpen: bool = False,
     assignments: Sequence[str] = (),
 ) -> Path:
     """Write made clips (see `made_clips`) of the first `num_clips` clips of a split into `out`; return `out`.
 
-    num_observed: leading latent frames that are given. assignments: sampler settings, "steps=10".
+    num_observed: leading latent frames that are given. sharpen: decode tokens with the base's diffusion decoder.
+    assignments: sampler settings, "steps=10".
     A killed generate continues with the same command; more clips may be asked for later. Raises ValueError when `out`
     holds other clips, or run, cache and dataset do not fit each other.
     """
-    job = _job(run, Cache.open(cache), seed, num_observed, weights, assignments)
+    job = _job(run, Cache.open(cache), seed, num_observed, weights, sharpen, assignments)
     if num_clips < 1:
         raise ValueError(f"--num-clips must be at least 1, got {num_clips}")
     indices = job.cache.indices(split)
@@ -102,6 +105,8 @@ class _Job:
     seed: int
     num_observed: int
     weights: str
+    decoder: str
+    """Hash of the diffusion decoder; empty without one."""
     device: torch.device
 
     @property
@@ -135,7 +140,15 @@ class _Job:
         return self.codec.decode(raw[None])[0].cpu().numpy()
 
 
-def _job(folder: Path, cache: Cache, seed: int, num_observed: int, weights: str, assignments: Sequence[str]) -> _Job:
+def _job(
+    folder: Path,
+    cache: Cache,
+    seed: int,
+    num_observed: int,
+    weights: str,
+    sharpen: bool,
+    assignments: Sequence[str],
+) -> _Job:
     run = load_run(folder)
     sampler = run.sampler
     for assignment in assignments:
@@ -144,7 +157,8 @@ def _job(folder: Path, cache: Cache, seed: int, num_observed: int, weights: str,
     if not 0 <= num_observed < grid.frames:
         raise ValueError(f"--num-observed must be in 0..{grid.frames - 1} latent frames, got {num_observed}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    codec = find_base(run.base, run.codec_path, run.text_encoder_path).codec()
+    base = find_base(run.base, run.codec_path, run.text_encoder_path)
+    codec = sharpened(base) if sharpen else base.codec()
     codec.network.to(device)
     return _Job(
         folder=folder,
@@ -155,6 +169,7 @@ def _job(folder: Path, cache: Cache, seed: int, num_observed: int, weights: str,
         seed=seed,
         num_observed=num_observed,
         weights=weights,
+        decoder=identity(base) if sharpen else "",
         device=device,
     )
 
@@ -163,7 +178,11 @@ def _command(job: _Job, cache: Path, out: Path, num_clips: int, split: str, assi
     """The command line that makes the same clips again."""
     words = ["worldtune generate", str(job.folder), f"--data {cache} --out {out}"]
     words += [f"--num-clips {num_clips} --seed {job.seed} --split {split} --num-observed {job.num_observed}"]
-    words += [f"--weights {job.weights}", *(f"--set {assignment}" for assignment in assignments)]
+    words += [
+        f"--weights {job.weights}",
+        *(["--sharpen"] if job.decoder else []),
+        *(f"--set {assignment}" for assignment in assignments),
+    ]
     return " ".join(words)
 
 
@@ -173,6 +192,7 @@ def _settings(job: _Job, cache: Path, split: str) -> dict[str, Any]:
     if not path.exists():
         raise ValueError(f"{path}: no such file; the run is not finished, start the same `worldtune train` again")
     header = job.cache.header
+    sharpened_by = {"decoder": job.decoder} if job.decoder else {}
     return {
         "task": job.settings.task,
         "controls": list(job.settings.controls),
@@ -189,6 +209,7 @@ def _settings(job: _Job, cache: Path, split: str) -> dict[str, Any]:
         "text_encoder": header.text_encoder,
         "window": header.window,
         "clips_hash": file_hash(cache / "index.json"),
+        **sharpened_by,
     }
 
 

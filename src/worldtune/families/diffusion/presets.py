@@ -33,6 +33,18 @@ NANO = NetworkConfig(
 )
 """Small enough to be shipped and to train on a laptop; the same class as the others."""
 
+NANO_DECODER = NetworkConfig(
+    width=96,
+    num_blocks=3,
+    num_heads=3,
+    text_channels=1,
+    adaln_rank=16,
+    patch_spatial=1,
+    positions="none",
+)
+"""Draws what a discrete codec's decoder blurs, given that clip's latents as a dense carrier. Nobody gives it text, and
+without text its cross-attention is not computed."""
+
 PRESETS = {
     "cosmos-7b-text2world": _7B,
     "cosmos-7b-video2world": replace(_7B, condition_mask=True),
@@ -42,6 +54,7 @@ PRESETS = {
     "cosmos-7b-video2world-multiview": replace(_7B_MULTIVIEW, condition_mask=True),
     "cosmos-7b-decoder": _7B_DECODER,
     "nano": NANO,
+    "nano-decoder": NANO_DECODER,
 }
 
 
