@@ -259,8 +259,13 @@ def broken(change: Callable[[np.ndarray], object]) -> np.ndarray:
     [
         (wandering(frames=10), LENS_PX, (24, 32), r"\[1, 10, 4, 4\], wanted \[1, 9, 4, 4\]: one pose per frame"),
         (wandering().swapaxes(-1, -2), LENS_PX, (24, 32), "is the matrix transposed"),
-        (wandering() * [[[2.0], [2], [2], [1]]], LENS_PX, (24, 32), "is no rotation and translation"),
-        (broken(lambda p: p[0, 3].__imul__([[1], [1], [-1], [1]])), LENS_PX, (24, 32), "mirrors the picture"),
+        (wandering() * [[[2.0], [2], [2], [1]]], LENS_PX, (24, 32), "frame 0 is no rotation and translation, R R"),
+        (
+            broken(lambda p: p[0, 3].__imul__([[1], [1], [-1], [1]])),
+            LENS_PX,
+            (24, 32),
+            "frame 3 is no rotation and translation, it mirrors",
+        ),
         (broken(lambda p: p[0, 3].__setitem__((0, 3), np.nan)), LENS_PX, (24, 32), "not finite"),
         (wandering(), (0.6, 0.8, 0.5, 0.5), (24, 32), "not shares of their size"),
         (wandering(), (700, 700, 640, 360), (24, 32), r"principal point \[640.0, 360.0\] px lies far outside"),

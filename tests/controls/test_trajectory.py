@@ -162,7 +162,7 @@ def test_wrong_poses_are_refused():
     for poses, words in (
         (good[:12], "12 poses for 13 frames"),
         (good.swapaxes(1, 2), "last row of a pose must be 0 0 0 1"),
-        (good * np.array([2.0, 2, 2, 1])[:, None], "must be a rotation"),
+        (good * np.array([2.0, 2, 2, 1])[:, None], "frame 0 is no rotation and translation"),
         (camera_axes, "z of the ego frame must point up"),
         (np.where(good == 0, np.nan, good), "not finite"),
     ):

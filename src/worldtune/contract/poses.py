@@ -1,8 +1,8 @@
-"""Rigid poses as controls read them from datasets.
+"""Rigid poses: the one check of them, and those on the ground.
 
 Ego axes: x forward, y left, z up. A planar pose is x, y in m and yaw in rad, counter-clockwise.
 
-Shape legend: N poses; 44 is a 4x4 matrix.
+Shape legend: N poses, T frames; 44 is a 4x4 matrix.
 """
 
 import numpy as np
@@ -13,20 +13,24 @@ ROTATION_TOLERANCE = 1e-2
 
 
 def require_poses(poses: NDArray[np.floating], where: str) -> None:
-    """ValueError starting with `where` unless every [..., 4, 4] is a rotation and a translation."""
+    """ValueError starting with `where` unless every matrix of [..., T, 4, 4] is a rotation and a translation."""
     if poses.shape[-2:] != (4, 4):
         raise ValueError(f"{where}: wanted 4x4 matrices, got {list(poses.shape[-2:])}")
     if not np.isfinite(poses).all():
         raise ValueError(f"{where}: holds values that are not finite")
     last = poses[..., 3, :].reshape(-1, 4)
     if len(wrong := last[~np.isclose(last, [0, 0, 0, 1], atol=1e-4).all(1)]):
-        raise ValueError(f"{where}: the last row of a pose must be 0 0 0 1, got {' '.join(f'{x:g}' for x in wrong[0])}")
+        got = " ".join(f"{x:g}" for x in wrong[0])
+        raise ValueError(f"{where}: the last row of a pose must be 0 0 0 1, got {got}: is the matrix transposed?")
     rotations = poses[..., :3, :3].astype(np.float64)
-    error = np.abs(rotations @ np.swapaxes(rotations, -1, -2) - np.eye(3)).max()
-    if error > ROTATION_TOLERANCE:
-        raise ValueError(f"{where}: the upper left 3x3 of a pose must be a rotation, R R^T is off by {error:.2g}")
-    if (np.linalg.det(rotations) < 0).any():
-        raise ValueError(f"{where}: the upper left 3x3 of a pose must be a rotation, this one mirrors")
+    off = np.abs(rotations @ np.swapaxes(rotations, -1, -2) - np.eye(3)).max((-1, -2))
+    for bad, why in (
+        (off > ROTATION_TOLERANCE, f"R R^T is off the identity by {off.max():.2g}"),
+        (np.linalg.det(rotations) < 0, "it mirrors"),
+    ):
+        if bad.any():
+            frame = int(np.argwhere(bad)[0, -1])
+            raise ValueError(f"{where}: the matrix of frame {frame} is no rotation and translation, {why}")
 
 
 def planar(world_from_ego_N44: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -5,7 +5,6 @@ Shape legend: T frames.
 
 import numpy as np
 
-_ROTATION_TOLERANCE = 1e-2
 _OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
@@ -42,17 +41,6 @@ def opencv_from_opengl(world_from_camera_T44: np.ndarray) -> np.ndarray:
     The world stays as it is: only the axes of the camera are renamed.
     """
     return world_from_camera_T44 @ _OPENGL_FROM_OPENCV
-
-
-def require_rigid(transforms_T44: np.ndarray, source: str) -> np.ndarray:
-    """The same. ValueError naming the source and the first frame whose matrix is no rotation and translation."""
-    rotations = transforms_T44[:, :3, :3]
-    off = np.abs(rotations @ rotations.swapaxes(1, 2) - np.eye(3)).max(axis=(1, 2))
-    off = np.maximum(off, np.abs(transforms_T44[:, 3] - [0, 0, 0, 1]).max(axis=1))
-    bad = (off > _ROTATION_TOLERANCE) | (np.linalg.det(rotations) < 0)
-    if bad.any():
-        raise ValueError(f"{source}: the matrix of frame {int(np.argmax(bad))} is no rotation and translation")
-    return transforms_T44
 
 
 def interpolated(places: np.ndarray, transforms_T44: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from worldtune.contract.poses import require_poses
 from worldtune.dataset.episode import Episode
-from worldtune.dataset.poses import require_rigid
 from worldtune.video.footage import common_size_px, write_images
 from worldtune.video.resample import pixel_transform, resized_intrinsics
 from worldtune.video.write import transcode
@@ -48,7 +48,7 @@ def scene_episodes(scenes: Sequence[Scene], fps_hz: float) -> Iterator[Episode]:
                 assert scene.times_s is not None
                 transcode(scene.video, path, scene.times_s, fps_hz=fps_hz, height_px=size_px[0], width_px=size_px[1])
             lens_T4 = resized_intrinsics(scene.lens_T4, pixel_transform(scene.size_px, size_px))
-            poses_T44 = require_rigid(scene.world_from_camera_T44, f"{scene.name}: camera.world_from_camera")
+            require_poses(scene.world_from_camera_T44, f"{scene.name}: camera.world_from_camera")
             yield Episode(
                 name=scene.name,
                 videos={"main": path},
@@ -56,7 +56,7 @@ def scene_episodes(scenes: Sequence[Scene], fps_hz: float) -> Iterator[Episode]:
                 texts=scene.text,
                 features={
                     "camera.intrinsics": lens_T4[None].astype(np.float32),
-                    "camera.world_from_camera": poses_T44[None].astype(np.float32),
+                    "camera.world_from_camera": scene.world_from_camera_T44[None].astype(np.float32),
                 },
             )
 

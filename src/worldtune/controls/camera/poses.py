@@ -6,8 +6,8 @@ frame.
 
 import numpy as np
 
-ROTATION_TOLERANCE = 1e-2
-"""Largest deviation of R R^T from the identity: recorded matrices may be rounded, but not scaled."""
+from worldtune.contract.poses import require_poses
+
 MIN_FOCAL = 0.05
 """Shortest focal length in image widths, a field of view of 169 degrees."""
 
@@ -22,16 +22,7 @@ def relative_poses(world_from_camera_VT: np.ndarray, frames: tuple[int, int], so
     poses = np.asarray(world_from_camera_VT, np.float64)
     if poses.shape != (*frames, 4, 4):
         raise ValueError(f"{name} has shape {list(poses.shape)}, wanted {[*frames, 4, 4]}: one pose per frame")
-    if not np.isfinite(poses).all():
-        raise ValueError(f"{name} has numbers that are not finite")
-    if np.abs(poses[..., 3, :] - [0, 0, 0, 1]).max() > 1e-4:
-        raise ValueError(f"{name} has a last row other than 0, 0, 0, 1: is the matrix transposed?")
-    rotation = poses[..., :3, :3]
-    error = float(np.abs(rotation @ np.swapaxes(rotation, -1, -2) - np.eye(3)).max())
-    if error > ROTATION_TOLERANCE:
-        raise ValueError(f"{name} is no rotation and translation (R R^T is off the identity by {error:.2g})")
-    if np.linalg.det(rotation).min() < 0:
-        raise ValueError(f"{name} mirrors the picture: a rotation has determinant 1, got -1")
+    require_poses(poses, name)
     return np.linalg.inv(poses[0, 0]) @ poses
 
 
