@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from worldtune.dataset import schema, stats
-from worldtune.video.read import VideoInfo, probe, read_frames
-from worldtune.video.write import PIXEL_FORMATS, VideoWriter, copy_stream
+from worldtune.video.read import VideoInfo, frame_times_s, probe, read_frames
+from worldtune.video.write import PIXEL_FORMATS, VideoWriter, copy_stream, transcode
 
 _SAMPLES = 4
 _MAX_DRIFT_FRAMES = 0.1
@@ -23,6 +23,27 @@ def can_be_copied(video: VideoInfo, fps_hz: float) -> bool:
     drift_frames = abs(video.fps_hz / fps_hz - 1) * video.num_frames
     is_plain = video.codec == "h264" and video.pixel_format in PIXEL_FORMATS and video.rotation_deg == 0
     return is_plain and video.is_constant_rate and drift_frames < _MAX_DRIFT_FRAMES
+
+
+def fitted(
+    path: Path,
+    info: VideoInfo,
+    scratch: Path,
+    *,
+    fps_hz: float,
+    size_px: tuple[int, int],
+    times_s: np.ndarray | None = None,
+) -> Path:
+    """The file itself when a dataset of that rate and (height, width) can take it; else `scratch`, encoded again.
+
+    info: what `probe` says of the file. times_s: frames that are to be shown, on its clock; None: all.
+    """
+    is_whole = times_s is None or len(times_s) == info.num_frames
+    if is_whole and (info.height_px, info.width_px) == size_px and can_be_copied(info, fps_hz):
+        return path
+    times_s = frame_times_s(path) if times_s is None else times_s
+    transcode(path, scratch, times_s, fps_hz=fps_hz, height_px=size_px[0], width_px=size_px[1])
+    return scratch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,9 @@ from worldtune.contract.files import read_json
 from worldtune.dataset import Episode, Source
 from worldtune.dataset.actions import relative_actions
 from worldtune.dataset.entries import entry, numbers, require_rate, splits_of
-from worldtune.dataset.video_files import can_be_copied
+from worldtune.dataset.video_files import fitted
 from worldtune.video.footage import common_size_px
-from worldtune.video.read import VideoInfo, frame_times_s, probe
-from worldtune.video.write import transcode
+from worldtune.video.read import VideoInfo, probe
 
 SPLITS = ("train", "val", "test")
 
@@ -94,15 +93,10 @@ def _features(path: Path, value: dict[str, object]) -> dict[str, np.ndarray]:
 def _episodes(recordings: list[_Recording], fps_hz: float, size_px: tuple[int, int]) -> Iterator[Episode]:
     with TemporaryDirectory() as scratch:
         for recording in recordings:
-            path = recording.video
-            is_same_size = (recording.info.height_px, recording.info.width_px) == size_px
-            if not (is_same_size and can_be_copied(recording.info, fps_hz)):
-                path = Path(scratch) / "clip.mp4"
-                times_s = frame_times_s(recording.video)
-                transcode(recording.video, path, times_s, fps_hz=fps_hz, height_px=size_px[0], width_px=size_px[1])
+            clip = Path(scratch) / "clip.mp4"
             yield Episode(
                 name=f"{recording.annotation.parent.name}/{recording.annotation.name}",
-                videos={"main": path},
+                videos={"main": fitted(recording.video, recording.info, clip, fps_hz=fps_hz, size_px=size_px)},
                 fps_hz=fps_hz,
                 texts=recording.text,
                 features=recording.features,

@@ -9,10 +9,9 @@ from tempfile import TemporaryDirectory
 
 from worldtune.dataset import Episode, Source
 from worldtune.dataset.entries import caption, refuse_rate, warn_some
-from worldtune.dataset.video_files import can_be_copied
+from worldtune.dataset.video_files import fitted
 from worldtune.video.footage import common_size_px, steady_frames
 from worldtune.video.read import VideoInfo, frame_times_s, probe
-from worldtune.video.write import transcode
 
 
 def read(source: Path, *, allow_missing_captions: bool = False, fps_hz: float | None = None) -> Source:
@@ -73,11 +72,15 @@ def _episodes(
             times_s = {view: frame_times_s(path) for view, path in paths.items()}
             shown_s = {view: values[steady_frames(values, rate_hz)] for view, values in times_s.items()}
             length = min(len(values) for values in shown_s.values())
-            for view, path in paths.items():
-                size_px, info = sizes_px[view], infos[path]
-                is_whole = info.num_frames == length and (info.height_px, info.width_px) == size_px
-                if not (is_whole and can_be_copied(info, rate_hz)):
-                    paths[view] = Path(scratch) / f"{view}.mp4"
-                    part_s = shown_s[view][:length]
-                    transcode(path, paths[view], part_s, fps_hz=rate_hz, height_px=size_px[0], width_px=size_px[1])
-            yield Episode(name=stem, videos=paths, fps_hz=rate_hz, texts=captions)
+            videos = {
+                view: fitted(
+                    path,
+                    infos[path],
+                    Path(scratch) / f"{view}.mp4",
+                    fps_hz=rate_hz,
+                    size_px=sizes_px[view],
+                    times_s=shown_s[view][:length],
+                )
+                for view, path in paths.items()
+            }
+            yield Episode(name=stem, videos=videos, fps_hz=rate_hz, texts=captions)

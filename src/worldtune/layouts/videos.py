@@ -14,10 +14,9 @@ import numpy as np
 
 from worldtune.dataset import Episode, Source
 from worldtune.dataset.entries import caption, refuse_rate
-from worldtune.dataset.video_files import can_be_copied
+from worldtune.dataset.video_files import can_be_copied, fitted
 from worldtune.video.read import VideoInfo, frame_times_s, probe
 from worldtune.video.resample import nearest_frames, uniform_times_s
-from worldtune.video.write import transcode
 
 _log = logging.getLogger(__name__)
 _SAME_RATE_TOLERANCE = 0.002
@@ -84,18 +83,14 @@ def _is_same_rate(video: _Video, fps_hz: float) -> bool:
 def _episodes(videos: list[_Video], fps_hz: float, size_px: tuple[int, int]) -> Iterator[Episode]:
     with TemporaryDirectory() as scratch:
         for video in videos:
-            path = video.path
-            is_same_size = (video.info.height_px, video.info.width_px) == size_px
-            if not (is_same_size and can_be_copied(video.info, fps_hz)):
-                path = Path(scratch) / "clip.mp4"
-                times_s = _chosen_times_s(video, fps_hz)
-                transcode(video.path, path, times_s, fps_hz=fps_hz, height_px=size_px[0], width_px=size_px[1])
+            clip, times_s = Path(scratch) / "clip.mp4", _chosen_times_s(video, fps_hz)
+            path = fitted(video.path, video.info, clip, fps_hz=fps_hz, size_px=size_px, times_s=times_s)
             yield Episode(name=video.path.name, videos={"main": path}, fps_hz=fps_hz, texts=video.caption)
 
 
-def _chosen_times_s(video: _Video, fps_hz: float) -> np.ndarray:
-    """Times of the frames that the dataset shows."""
+def _chosen_times_s(video: _Video, fps_hz: float) -> np.ndarray | None:
+    """Times of the frames that the dataset shows; None for all."""
+    if _is_same_rate(video, fps_hz) or can_be_copied(video.info, fps_hz):
+        return None
     times_s = frame_times_s(video.path)
-    if _is_same_rate(video, fps_hz):
-        return times_s
     return times_s[nearest_frames(times_s, uniform_times_s(times_s, fps_hz))]
