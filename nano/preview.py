@@ -15,6 +15,7 @@ from torch import Tensor
 from nano.data import WORLDS
 from nano.windows import batch_of
 from worldtune.contract.condition import Condition, Widths
+from worldtune.contract.latents import Normalisation
 from worldtune.contract.randomness import generator
 from worldtune.families import diffusion
 from worldtune.report.sheet import contact_sheet
@@ -44,10 +45,10 @@ def preview(args: argparse.Namespace) -> None:
             draws,
             sampler,
         )
-    mean_TC, std_TC = codec.statistics(made.shape[2])
+    normalisation = Normalisation(*codec.statistics(made.shape[2]))
 
     def pixels(target: Tensor) -> np.ndarray:
-        return codec.decode(target * std_TC[:, None, None] + mean_TC[:, None, None])[:, 0].numpy()
+        return codec.decode(normalisation.raw(target))[:, 0].numpy()
 
     truth, guess = pixels(batch.target), pixels(made)
     error = ((truth.astype(float) - guess)[:, 1:] ** 2).mean((1, 2, 3, 4))

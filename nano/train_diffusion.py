@@ -18,6 +18,7 @@ from nano.windows import FRAMES, LATENT, condition_of, encoded_windows
 from worldtune.codecs import nano_video
 from worldtune.contract.condition import Widths
 from worldtune.contract.files import write_json
+from worldtune.contract.latents import Normalisation
 from worldtune.contract.nouns import Batch
 from worldtune.families import diffusion
 from worldtune.families.diffusion.logvariance import DiffusionModel
@@ -33,11 +34,10 @@ OBJECTIVE = diffusion.Objective(sigma_p_std=1.4, sigma_multiplier=4.0, num_obser
 def encode_split(args: argparse.Namespace, split: str) -> dict[str, Tensor]:
     """Normalised latents of all windows and the text rows of each, made once and kept in the output folder."""
     codec, encoder = nano_video.load(args.codec), nano_text.load(args.text)
-    mean_TC, std_TC = codec.statistics(1 + (FRAMES - 1) // codec.frames_per_latent)
+    normalisation = Normalisation(*codec.statistics(1 + (FRAMES - 1) // codec.frames_per_latent))
 
     def encode(clips: Tensor) -> Tensor:
-        z_NTHWC = codec.encode(clips)[:, 0]
-        return ((z_NTHWC - mean_TC[:, None, None]) / std_TC[:, None, None]).half()
+        return normalisation.normalised(codec.encode(clips)[:, 0]).half()
 
     return encoded_windows(args.out / f"{split}.safetensors", args.data, split, LATENT, encode, encoder)
 

@@ -8,6 +8,7 @@ import torch
 from worldtune.contract import rooms
 from worldtune.contract.condition import Condition, Widths
 from worldtune.contract.files import write_whole
+from worldtune.contract.latents import Normalisation
 from worldtune.contract.nouns import Coverage
 from worldtune.contract.randomness import generator
 
@@ -48,6 +49,15 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> Non
         write_until_full()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_latents_are_normalised_frame_by_frame_and_back() -> None:
+    rule = Normalisation(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[2.0, 4.0], [5.0, 10.0]]))
+    raw_BVTHWC = torch.tensor([[3.0, 6.0], [8.0, -6.0]])[None, None, :, None, None].expand(3, 2, 2, 4, 5, 2)
+    seen_BVTHWC = rule.normalised(raw_BVTHWC.half())
+    assert seen_BVTHWC.dtype == torch.float32
+    assert torch.equal(seen_BVTHWC[0, 0, :, 0, 0], torch.tensor([[1.0, 1.0], [1.0, -1.0]]))
+    assert torch.equal(rule.raw(seen_BVTHWC), raw_BVTHWC)
 
 
 def test_coverage_fails_on_what_no_control_explains() -> None:

@@ -21,6 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from worldtune.contract.files import read_json, write_json, write_whole
+from worldtune.contract.latents import Normalisation
 from worldtune.contract.nouns import Grid
 
 VERSION = 1
@@ -52,6 +53,11 @@ class CacheHeader:
     """Statistics of raw latents, one row per latent frame; empty in a cache of tokens."""
     latent_std_TC: list[list[float]] = field(default_factory=list)
     version: int = VERSION
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Of the latents; without meaning in a cache of tokens."""
+        return Normalisation(torch.tensor(self.latent_mean_TC), torch.tensor(self.latent_std_TC))
 
     def difference(self, other: "CacheHeader") -> list[str]:
         """Names of the fields that differ."""

@@ -20,6 +20,7 @@ from worldtune import settings
 from worldtune.contract import rooms
 from worldtune.contract.condition import Condition, Widths
 from worldtune.contract.files import file_hash, read_json
+from worldtune.contract.latents import Normalisation
 from worldtune.contract.nouns import Batch, Grid
 from worldtune.contract.protocols import Codec, Family
 from worldtune.contract.randomness import generator
@@ -68,9 +69,9 @@ class DiffusionDecoder:
         missing_NVTHWC = self.family.sample(
             self.model, batch_of(seen_NVTHWC), condition_of(seen_NVTHWC), Condition(), draws, self.sampler
         )
-        mean_TC, std_TC = (part.to(seen_NVTHWC.device) for part in self.latents.statistics(seen_NVTHWC.shape[2]))
         std_THWC = by_frame(self.missing_std_RC.to(seen_NVTHWC.device), seen_NVTHWC.shape[2])
-        raw_NVTHWC = (seen_NVTHWC + missing_NVTHWC * std_THWC) * std_TC[:, None, None] + mean_TC[:, None, None]
+        whole_NVTHWC = seen_NVTHWC + missing_NVTHWC * std_THWC
+        raw_NVTHWC = Normalisation(*self.latents.statistics(whole_NVTHWC.shape[2])).raw(whole_NVTHWC)
         return self.latents.decode(raw_NVTHWC)[:, 0].unflatten(0, ids_BVTHW.shape[:2])
 
     def statistics(self, frames: int) -> tuple[Tensor, Tensor]:
@@ -80,8 +81,7 @@ class DiffusionDecoder:
 
 def normalised(latents: Codec, raw_BVTHWC: Tensor) -> Tensor:
     """Raw latents with unit deviation in every channel, float32."""
-    mean_TC, std_TC = (part.to(raw_BVTHWC.device) for part in latents.statistics(raw_BVTHWC.shape[2]))
-    return (raw_BVTHWC.float() - mean_TC[:, None, None]) / std_TC[:, None, None]
+    return Normalisation(*latents.statistics(raw_BVTHWC.shape[2])).normalised(raw_BVTHWC)
 
 
 def by_frame(rows_RC: Tensor, frames: int) -> Tensor:

@@ -114,27 +114,20 @@ class _Job:
         """Whether clips are token ids: those have no distances, so no latent is kept for measures."""
         return self.codec.num_codes is not None
 
-    @property
-    def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of raw latents, [T,1,1,C]."""
-        header = self.cache.header
-        mean_TC, std_TC = torch.tensor(header.latent_mean_TC), torch.tensor(header.latent_std_TC)
-        return mean_TC[:, None, None].to(self.device), std_TC[:, None, None].to(self.device)
-
     def decoded(self, target: Tensor) -> Made:
         """A made target, [V,T,H,W,C] or tokens [V,T,H,W], as pixels."""
         if self.models_tokens:
             return Made(pixels_VTHWC=self._pixels(target))
-        mean, std = self.statistics
-        return Made(pixels_VTHWC=self._pixels(target * std + mean), latent_VTHWC=target.float().cpu().numpy())
+        raw = self.cache.header.normalisation.raw(target)
+        return Made(pixels_VTHWC=self._pixels(raw), latent_VTHWC=target.float().cpu().numpy())
 
     def encoded(self, pixels_VTHWC: np.ndarray) -> Made:
         """Given pixels, with the latents that the codec makes of them, if it makes any."""
         if self.models_tokens:
             return Made(pixels_VTHWC=pixels_VTHWC)
         raw = self.codec.encode(torch.from_numpy(pixels_VTHWC)[None].to(self.device))[0]
-        mean, std = self.statistics
-        return Made(pixels_VTHWC=pixels_VTHWC, latent_VTHWC=((raw.float() - mean) / std).cpu().numpy())
+        latent_VTHWC = self.cache.header.normalisation.normalised(raw).cpu().numpy()
+        return Made(pixels_VTHWC=pixels_VTHWC, latent_VTHWC=latent_VTHWC)
 
     def _pixels(self, raw: Tensor) -> np.ndarray:
         return self.codec.decode(raw[None])[0].cpu().numpy()

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldtune.contract.latents import Normalisation
 from worldtune.contract.protocols import Codec
 
 
@@ -26,17 +27,12 @@ class Coded:
         raw = self._codec.encode(torch.from_numpy(np.ascontiguousarray(frames_VTHWC))[None].to(self._device))[0]
         if self.is_discrete:
             return raw
-        mean, std = self._statistics(raw.shape[1])
-        return (raw.float() - mean) / std
+        return self._normalisation(raw).normalised(raw)
 
     def decoded(self, target: Tensor) -> np.ndarray:
         """Normalised latents or tokens -> uint8 pixels [V,T,H,W,3]."""
-        raw = target
-        if not self.is_discrete:
-            mean, std = self._statistics(target.shape[1])
-            raw = target * std + mean
+        raw = target if self.is_discrete else self._normalisation(target).raw(target)
         return self._codec.decode(raw[None])[0].cpu().numpy()
 
-    def _statistics(self, frames: int) -> tuple[Tensor, Tensor]:
-        mean_TC, std_TC = self._codec.statistics(frames)
-        return mean_TC[:, None, None].to(self._device), std_TC[:, None, None].to(self._device)
+    def _normalisation(self, latent_VTHWC: Tensor) -> Normalisation:
+        return Normalisation(*self._codec.statistics(latent_VTHWC.shape[1]))

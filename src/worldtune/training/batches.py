@@ -35,9 +35,7 @@ class Clips:
         header = cache.header
         self.cache = cache
         self.arrays = [name for name in header.arrays if name.split("/")[0] in controls]
-        self._mean_T11C, self._std_T11C = (
-            torch.tensor(table_TC)[..., None, None, :] for table_TC in (header.latent_mean_TC, header.latent_std_TC)
-        )
+        self._normalisation = header.normalisation
         self._kept: dict[int, dict[str, Tensor]] = {}
         self._keeps = len(cache) * _num_bytes(cache.tensors(0)) <= IN_MEMORY_BYTES
 
@@ -68,7 +66,7 @@ class Clips:
         """Latents with zero mean and unit variance, or token ids, int64."""
         if "tokens" in entry:
             return entry["tokens"].long()
-        return (entry["latent"].float() - self._mean_T11C) / self._std_T11C
+        return self._normalisation.normalised(entry["latent"])
 
 
 def _num_bytes(entry: dict[str, Tensor]) -> int:
