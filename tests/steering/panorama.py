@@ -115,14 +115,16 @@ class Panorama:
     name, has_text = "panorama", True
     save, save_dataset = Steered.save, Steered.save_dataset
 
-    def __init__(self, fps_hz: float, views: tuple[str, ...] = ("front",), turn_rad_s: float = 1.0) -> None:
+    def __init__(
+        self, fps_hz: float, views: tuple[str, ...] = ("front",), turn_rad_s: float = 1.0, stick: str = "right-x"
+    ) -> None:
         axis = Axis(
             name="turn_right",
             unit="rad/s",
             low=-turn_rad_s,
             high=turn_rad_s,
             keys=(("ArrowLeft", "KeyQ"), ("ArrowRight", "KeyE")),
-            stick="right-x",
+            stick=stick,
         )
         self.run = SimpleNamespace(task="camera", base="panorama")
         self.session = Session(

@@ -6,8 +6,6 @@ Needs Chromium (Debian: `apt install chromium`) and `pip install playwright`; sk
 import base64
 import io
 import shutil
-import socket
-import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,49 +16,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.steering.panorama import PX_PER_RAD, SIZE_PX, Panorama, picture, shift_px
-from worldtune.steering.access import Access
-from worldtune.steering.server import application
+from tests.steering.panorama import picture, shift_px
 
 sync_api = pytest.importorskip("playwright.sync_api")
-uvicorn = pytest.importorskip("uvicorn")
+pytest.importorskip("uvicorn")
+from tests.steering.serving import CHUNK_PX, FAKE_PAD, Server, turning_world, wrapped  # noqa: E402
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")]
 PATIENCE_MS = 60_000
-CHUNK_PX = 2
-"""What a chunk of four frames at full turn moves the scene by."""
-
-
-class Server:
-    """The real server in a thread, which can be stopped and started again on its port."""
-
-    def __init__(self, world: Panorama) -> None:
-        self.world = world
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/"
-        self.start()
-
-    def start(self) -> None:
-        """Returns when it answers."""
-        app = application(self.world, Access(port=self.port))
-        config = uvicorn.Config(app, port=self.port, log_level="error", timeout_graceful_shutdown=1)
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        """Returns when the port is free."""
-        self.server.should_exit = True
-        self.thread.join()
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    made = Server(Panorama(20.0, turn_rad_s=CHUNK_PX / 4 / PX_PER_RAD * 20.0))
+    made = Server(turning_world())
     yield made
     made.stop()
 
@@ -122,11 +91,6 @@ def chunk(page: Any) -> int:
     return int(page.text_content("#chunk"))
 
 
-def wrapped(chunks: int) -> int:
-    """Columns that the panorama, which closes after one picture, has turned: a slow machine makes many chunks."""
-    return (chunks * CHUNK_PX + SIZE_PX // 2) % SIZE_PX - SIZE_PX // 2
-
-
 def pause(page: Any) -> None:
     """Returns when what was under way has been drawn."""
     page.keyboard.press("Space")
@@ -142,13 +106,13 @@ def test_turning_left_moves_the_scene_right_and_undo_takes_it_back(page: Any) ->
     assert np.array_equal(before, picture())
     left = hold(page, "ArrowLeft", 4)
     assert left > 0
-    assert shift_px(before, seen(page)) == wrapped(left)
+    assert shift_px(before, seen(page)) == wrapped(left * CHUNK_PX)
     assert "ms" in page.text_content("#latency")
     right = hold(page, "KeyE", 4)
-    assert shift_px(before, seen(page)) == wrapped(left - right)
+    assert shift_px(before, seen(page)) == wrapped((left - right) * CHUNK_PX)
     for _ in range(right):
         page.keyboard.press("Backspace")
-    wait(lambda: chunk(page) == left and shift_px(before, seen(page)) == wrapped(left))
+    wait(lambda: chunk(page) == left and shift_px(before, seen(page)) == wrapped(left * CHUNK_PX))
     page.keyboard.press("Home")
     wait(lambda: chunk(page) == 0 and np.array_equal(seen(page), before))
 
@@ -233,3 +197,76 @@ def test_a_second_window_takes_over(page: Any, browser: Any, server: Server) -> 
 def test_it_fits_a_phone(page: Any) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.fixture
+def padded(browser: Any, server: Server) -> Iterator[Any]:
+    """A page whose browser has a gamepad that scripts move."""
+    made = browser.new_page()
+    made.set_default_timeout(PATIENCE_MS)
+    made.add_init_script(FAKE_PAD)
+    made.goto(server.url)
+    made.wait_for_selector("text=connected")
+    wait(lambda: drawn(made) > 0)
+    yield made
+    made.close()
+
+
+def pushed(page: Any, axes: list[float], frames: int) -> int:
+    """Hold a gamepad's sticks until so many more frames are drawn, pause, let go; how many chunks that made."""
+    before, number = drawn(page), chunk(page)
+    page.evaluate("(axes) => plug(axes)", axes)
+    wait(lambda: drawn(page) >= before + frames)
+    pause(page)
+    page.evaluate("plug([0, 0, 0, 0])")
+    return chunk(page) - number
+
+
+def test_a_gamepad_steers_as_far_as_its_stick_goes(padded: Any) -> None:
+    before = seen(padded)
+    padded.evaluate("plug([0, 0, -0.1, 0])")
+    padded.wait_for_selector("text=Gamepad: A pad")
+    time.sleep(0.3)
+    assert padded.get_attribute("#play", "aria-pressed") == "false", "the middle of a stick is wide"
+    left = pushed(padded, [0, 0, -1, 0], 4)
+    assert shift_px(before, seen(padded)) == wrapped(left * CHUNK_PX)
+    half = pushed(padded, [0, 0, 0.56, 0], 8)
+    assert shift_px(before, seen(padded)) == wrapped(left * CHUNK_PX - half * CHUNK_PX // 2)
+    padded.evaluate("plug([1, 1, 0, 1])")
+    time.sleep(0.3)
+    assert padded.get_attribute("#play", "aria-pressed") == "false", "no axis listens to the other sticks"
+    padded.evaluate("window.pads = []")
+    padded.wait_for_selector("text=Gamepad: A pad", state="detached")
+
+
+def test_buttons_of_a_gamepad(padded: Any) -> None:
+    padded.evaluate("plug([0, 0, 0, 0], [9])")
+    wait(lambda: chunk(padded) > 1)
+    assert padded.get_attribute("#play", "aria-pressed") == "true", "a button that stays down counts once"
+    padded.evaluate("plug([0, 0, 0, 0], [])")
+    pause(padded)
+    number = chunk(padded)
+    padded.evaluate("plug([0, 0, 0, 0], [1])")
+    wait(lambda: chunk(padded) == number - 1)
+    padded.evaluate("plug([0, 0, 0, 0], [3])")
+    padded.wait_for_selector("#record[aria-pressed=true]")
+    padded.evaluate("plug([0, 0, 0, 0], [8])")
+    wait(lambda: chunk(padded) == 0)
+
+
+def test_triggers_push_an_axis_without_a_stick(browser: Any) -> None:
+    server = Server(turning_world(stick=""))
+    page = browser.new_page()
+    page.add_init_script(FAKE_PAD)
+    page.goto(server.url)
+    wait(lambda: drawn(page) > 0)
+    assert page.is_hidden("kbd.pad >> nth=0")
+    before = seen(page)
+    page.evaluate("plug([1, 1, 1, 1], [6])")
+    wait(lambda: drawn(page) > 4)
+    assert page.text_content("kbd.pad >> nth=0") == "LT"
+    assert page.is_visible("kbd.pad >> nth=0")
+    pause(page)
+    assert shift_px(before, seen(page)) == wrapped(chunk(page) * CHUNK_PX)
+    page.close()
+    server.stop()

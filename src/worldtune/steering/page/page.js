@@ -5,9 +5,16 @@ const $ = (id) => document.getElementById(id);
 const TAKEN_OVER = 4001;
 const LEVEL_SECONDS = 0.6; // How long a key takes an axis that holds from one end to the other.
 const DEAD = 0.12; // Share of a gamepad's stick that counts as its middle.
+const STEPS = 50; // Places of a stick from its middle to its end that are told apart: it trembles in the hand.
+// Pairs of gamepad buttons (low, high) for axes without a stick, in the places of the standard layout.
+const PAIRS = [
+  { buttons: [6, 7], names: ["LT", "RT"] }, { buttons: [4, 5], names: ["LB", "RB"] },
+  { buttons: [13, 12], names: ["pad ↓", "pad ↑"] }, { buttons: [14, 15], names: ["pad ←", "pad →"] },
+];
+const BUTTON_ACTIONS = { 9: () => playOrPause(), 1: () => undo(), 8: () => reset(), 3: () => record() };
 
 const world = { hello: null, state: {}, socket: null, wait: 500, recorded: false };
-const input = { keys: new Set(), sticks: {}, sliders: {}, levels: {}, sent: "", sequence: 0, pressed: new Map() };
+const input = { keys: new Set(), sticks: {}, sliders: {}, levels: {}, sent: "", sequence: 0, pressed: new Map(), pairs: {}, pad: "", down: new Set() };
 const film = { queue: [], next: 0, interval: 100 };
 
 // --- the connection
@@ -73,6 +80,7 @@ function greet(hello) {
   $("name").textContent = hello.name;
   film.interval = 1000 / hello.fps_hz;
   $("views").replaceChildren(...hello.views.map(figure));
+  pairButtons(hello.axes);
   $("axes").replaceChildren(...hello.axes.map(axisRow));
   buildSticks(hello.axes);
   $("say").hidden = !hello.has_text;
@@ -184,15 +192,26 @@ function axisRow(axis) {
   keys.className = "keys";
   keys.append(...[0, 1].map((side) => {
     const part = document.createElement("span");
-    for (const code of axis.keys[side]) {
-      const key = document.createElement("kbd");
-      key.textContent = keyName(code);
-      part.append(key, " ");
-    }
+    for (const code of axis.keys[side]) part.append(keyCap(keyName(code)), " ");
+    const pair = input.pairs[axis.name];
+    if (pair) part.append(keyCap(pair.names[side], "pad"));
     return part;
   }));
   row.append(label, slider, value, keys);
   return row;
+}
+
+function keyCap(words, kind) {
+  const key = document.createElement("kbd");
+  key.textContent = words;
+  if (kind) key.className = kind;
+  return key;
+}
+
+// Axes that stay where they are put, such as a gripper's opening, get the triggers.
+function pairButtons(axes) {
+  const free = axes.filter((axis) => !axis.stick).sort((a, b) => b.holds - a.holds);
+  input.pairs = Object.fromEntries(free.slice(0, PAIRS.length).map((axis, place) => [axis.name, PAIRS[place]]));
 }
 
 function keyName(code) {
@@ -232,12 +251,47 @@ function buildSticks(axes) {
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
+// One whose buttons and sticks have known places goes before the others.
 function gamepad() {
-  const pad = [...(navigator.getGamepads ? navigator.getGamepads() : [])].find(Boolean);
+  const pads = [...(navigator.getGamepads ? navigator.getGamepads() : [])].filter((pad) => pad && pad.connected);
+  return pads.find((pad) => pad.mapping === "standard") || pads[0];
+}
+
+function beyondDead(value) {
+  const push = Math.max(0, Math.abs(value || 0) - DEAD) / (1 - DEAD);
+  return (Math.sign(value) * Math.round(STEPS * Math.min(push, 1))) / STEPS || 0;
+}
+
+// What a gamepad pushes: sticks by their name, and axes without a stick by theirs.
+function readPad() {
+  const pad = gamepad();
+  showPad(pad);
   if (!pad) return {};
-  const [leftX, leftY, rightX, rightY] = pad.axes;
+  const [leftX, leftY, rightX, rightY] = pad.axes.map(beyondDead);
   const all = { "left-x": leftX, "left-y": -leftY, "right-x": rightX, "right-y": -rightY };
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => Math.abs(value) > DEAD));
+  if (pad.mapping === "standard") {
+    const held = (place) => (pad.buttons[place] ? pad.buttons[place].value : 0);
+    for (const [axis, { buttons: [low, high] }] of Object.entries(input.pairs)) all[axis] = beyondDead(held(high) - held(low));
+    pressButtons(pad);
+  }
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value));
+}
+
+function pressButtons(pad) {
+  for (const [place, action] of Object.entries(BUTTON_ACTIONS)) {
+    const isDown = Boolean(pad.buttons[place] && pad.buttons[place].pressed);
+    if (isDown && !input.down.has(place)) action();
+    if (isDown) input.down.add(place); else input.down.delete(place);
+  }
+}
+
+function showPad(pad) {
+  const name = pad ? pad.id : "";
+  if (name === input.pad) return;
+  input.pad = name;
+  input.down.clear();
+  $("pad").textContent = name && `Gamepad: ${name.slice(0, 60)}`;
+  document.body.classList.toggle("padded", Boolean(pad && pad.mapping === "standard"));
 }
 
 // From -1..1 to low..high, with the middle at rest.
@@ -249,8 +303,8 @@ function pushOf(axis, sticks) {
   const down = axis.keys[0].some((code) => input.keys.has(code));
   const up = axis.keys[1].some((code) => input.keys.has(code));
   if (down !== up) return up ? 1 : -1;
-  const stick = sticks[axis.stick];
-  return stick === undefined ? 0 : stick * axis.stick_sign;
+  const stick = sticks[axis.stick || axis.name];
+  return stick === undefined ? 0 : stick * (axis.stick ? axis.stick_sign : 1);
 }
 
 let lastRefresh = 0;
@@ -260,7 +314,7 @@ function refresh() {
   const now = performance.now();
   const passed = Math.min((now - lastRefresh) / 1000, 0.1);
   lastRefresh = now;
-  const sticks = { ...gamepad(), ...input.sticks };
+  const sticks = { ...readPad(), ...input.sticks };
   const values = {};
   let active = false;
   for (const axis of world.hello.axes) {
