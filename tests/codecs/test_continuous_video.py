@@ -92,7 +92,7 @@ def test_statistics_must_make_sense(std: list[list[float]]) -> None:
 @pytest.mark.parametrize(
     ("size", "words"),
     [
-        ({"frames": 16}, "1 \\+ 8 k frames, got 16; use 9 or 17"),
+        ({"frames": 16}, "num_frames must be 1 \\+ 8 k for this codec, got 16; use 9 or 17"),
         ({"frames": 0}, "got 0; use 1 or 9"),
         ({"height_px": 20}, "height must be a multiple of 8 px, got 20; use 16 or 24"),
         ({"width_px": 4}, "width must be a multiple of 8 px, got 4"),

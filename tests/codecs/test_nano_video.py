@@ -86,7 +86,7 @@ def test_shapes_and_statistics() -> None:
     assert mean_TC.shape == std_TC.shape == (3, 6)
 
 
-@pytest.mark.parametrize(("frames", "size", "message"), [(8, 16, "1 \\+ 4 k"), (9, 20, "multiples of 8")])
+@pytest.mark.parametrize(("frames", "size", "message"), [(8, 16, "1 \\+ 4 k"), (9, 20, "multiple of 8")])
 def test_refuses_what_does_not_fit(frames: int, size: int, message: str) -> None:
     codec = NanoVideoCodec(random_network(), "toy")
     with pytest.raises(ValueError, match=message):

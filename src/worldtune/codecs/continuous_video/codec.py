@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from worldtune.contract.latents import latent_grid
 from worldtune.contract.nouns import Grid
 from worldtune.networks.causal_video import windows
 from worldtune.networks.causal_video.autoencoder import Autoencoder
 from worldtune.networks.causal_video.checkpoint import Checkpoint, Statistics
 from worldtune.networks.causal_video.files import read
-from worldtune.networks.causal_video.windows import Passes, latent_grid
+from worldtune.networks.causal_video.windows import Passes
 
 
 class ContinuousVideoCodec:
@@ -45,7 +46,7 @@ class ContinuousVideoCodec:
 
     def grid(self, *, views: int, frames: int, height_px: int, width_px: int) -> Grid:
         """The latent grid of a clip. ValueError unless frames = 1 + r k and the size divides."""
-        return latent_grid(self.network.config, views=views, frames=frames, height_px=height_px, width_px=width_px)
+        return latent_grid(self, views=views, frames=frames, height_px=height_px, width_px=width_px)
 
     def encode(self, video_BVTHWC: Tensor) -> Tensor:
         """uint8 [B,V,T,H,W,3] -> raw latents, float32 [B,V,t,h,w,C], each view on its own.

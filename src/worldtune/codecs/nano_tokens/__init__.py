@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from worldtune.contract.latents import latent_grid
 from worldtune.contract.nouns import Grid
 from worldtune.networks.nano_video import files, grid
 from worldtune.networks.nano_video.network import Autoencoder
@@ -31,7 +32,7 @@ class NanoTokensCodec:
 
     def grid(self, *, views: int, frames: int, height_px: int, width_px: int) -> Grid:
         """The token grid of a clip. ValueError unless frames = 1 + 4 k and both sides divide by 8."""
-        return grid.latent_grid(self.network.config, views=views, frames=frames, height_px=height_px, width_px=width_px)
+        return latent_grid(self, views=views, frames=frames, height_px=height_px, width_px=width_px)
 
     def encode(self, video_BVTHWC: Tensor) -> Tensor:
         """uint8 [B,V,T,H,W,3] -> token ids, int64 [B,V,t,h,w], each view on its own."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from worldtune.contract.latents import latent_grid
 from worldtune.contract.nouns import Grid
 from worldtune.networks.nano_video import files, grid
 from worldtune.networks.nano_video.network import Autoencoder, absolute, relative_to_first
@@ -29,7 +30,7 @@ class NanoVideoCodec:
 
     def grid(self, *, views: int, frames: int, height_px: int, width_px: int) -> Grid:
         """The latent grid of a clip. ValueError unless frames = 1 + 4 k and both sides divide by 8."""
-        return grid.latent_grid(self.network.config, views=views, frames=frames, height_px=height_px, width_px=width_px)
+        return latent_grid(self, views=views, frames=frames, height_px=height_px, width_px=width_px)
 
     def encode(self, video_BVTHWC: Tensor) -> Tensor:
         """uint8 [B,V,T,H,W,3] -> raw latents, float32 [B,V,t,h,w,C]."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worldtune.contract.nouns import Grid
+from worldtune.contract.latents import latent_grid
 from worldtune.networks.causal_video.autoencoder import Autoencoder
 from worldtune.networks.causal_video.config import TokenizerConfig
 from worldtune.networks.causal_video.past import Past
@@ -27,28 +27,6 @@ class Passes:
     def __post_init__(self) -> None:
         if self.clips < 1 or self.latent_frames < 1:
             raise ValueError(f"a pass needs at least 1 clip and 1 latent frame, got {self}")
-
-
-def latent_grid(config: TokenizerConfig, *, views: int, frames: int, height_px: int, width_px: int) -> Grid:
-    """The latent grid of a clip. ValueError unless frames = 1 + r k and the size divides."""
-    r, p = config.frames_per_latent, config.pixels_per_latent
-    if views < 1:
-        raise ValueError(f"a clip has at least 1 view, got {views}")
-    if frames < 1 or (frames - 1) % r:
-        fewer = 1 + max(0, (frames - 1) // r) * r
-        raise ValueError(f"a clip needs 1 + {r} k frames, got {frames}; use {fewer} or {fewer + r}")
-    for name, size in (("height", height_px), ("width", width_px)):
-        if size < p or size % p:
-            fewer = max(p, size // p * p)
-            raise ValueError(f"{name} must be a multiple of {p} px, got {size}; use {fewer} or {fewer + p}")
-    return Grid(
-        views=views,
-        frames=1 + (frames - 1) // r,
-        height=height_px // p,
-        width=width_px // p,
-        frames_per_latent=r,
-        pixels_per_latent=p,
-    )
 
 
 def require_video(config: TokenizerConfig, video_BVTHWC: Tensor) -> None:

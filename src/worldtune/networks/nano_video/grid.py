@@ -6,29 +6,11 @@ Shape legend: B clips, T frames, H W rows and columns, C channels, N latent fram
 import torch
 from torch import Tensor
 
-from worldtune.contract.nouns import Grid
-from worldtune.networks.nano_video.network import Autoencoder, NanoCodecConfig, from_groups, to_groups
+from worldtune.contract.latents import latent_grid
+from worldtune.networks.nano_video.network import Autoencoder, from_groups, to_groups
 
 MAX_CLIPS = 16
 """Clips of one view that go through the network together; bounds memory."""
-
-
-def latent_grid(config: NanoCodecConfig, *, views: int, frames: int, height_px: int, width_px: int) -> Grid:
-    """The latent grid of a clip. ValueError unless frames = 1 + r k and both sides divide by the patch."""
-    r, p = config.frames_per_latent, config.pixels_per_latent
-    if frames < 1 or (frames - 1) % r:
-        legal = 1 + r * max(0, (frames - 1) // r)
-        raise ValueError(f"num_frames must be 1 + {r} k for this codec, got {frames}; use {legal} or {legal + r}")
-    if height_px % p or width_px % p:
-        raise ValueError(f"height and width must be multiples of {p} px for this codec, got {height_px}x{width_px}")
-    return Grid(
-        views=views,
-        frames=1 + (frames - 1) // r,
-        height=height_px // p,
-        width=width_px // p,
-        frames_per_latent=r,
-        pixels_per_latent=p,
-    )
 
 
 @torch.inference_mode()
