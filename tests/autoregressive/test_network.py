@@ -9,10 +9,11 @@ from torch import Tensor
 from tests.autoregressive.toy import ALL, TOY, TOY_TEXT, carriers, model, tokens
 from worldtune.contract.condition import Widths
 from worldtune.families import autoregressive
-from worldtune.families.autoregressive.cache import SPAN_MULTIPLE, Step
 from worldtune.families.autoregressive.config import NetworkConfig
+from worldtune.families.autoregressive.decode_step import DecodeStep
 from worldtune.families.autoregressive.network import VideoTransformer
 from worldtune.families.autoregressive.objective import with_begin
+from worldtune.training.adapters import AdapterConfig, adapt
 
 CELLS = 12
 """Cells of one latent frame and view of the toy."""
@@ -91,22 +92,60 @@ def test_two_views_alike_but_for_the_embedding() -> None:
         network.guide(network.layout(9, 1, 3, 4), dense_BVTHWC=torch.zeros(1, 9, 1, 3, 4, 3))
 
 
-@pytest.mark.parametrize("views", [1, 2])
-def test_cached_decoding_is_the_full_forward(views: int) -> None:
-    network, ids, given = model(TOY_TEXT, ALL), tokens(views), carriers(ALL, views)
-    wanted = logits(network, ids, given)
-    layout = network.layout(*ids.shape[1:])
-    assert layout.num_rows % SPAN_MULTIPLE
-    sequence = with_begin(network, layout.to_sequence(ids), layout)
-    start = layout.num_rows - 12
+def decoded(network: VideoTransformer, ids_BVTHW: Tensor, given: dict[str, Tensor], start: int) -> Tensor:
+    """What `logits` gives, with the rows from `start` on computed one by one."""
+    layout = network.layout(*ids_BVTHW.shape[1:])
+    sequence_BS = with_begin(network, layout.to_sequence(ids_BVTHW), layout)
     with torch.no_grad():
         rows = network.guide(layout, **given)
-        cache = network.new_cache(2, layout.num_rows, rows)
-        parts = [network(sequence[:, :start], rows, cache)]
-        for row in range(start, layout.num_rows):
-            step = Step.at(row, torch.arange(layout.num_rows))
-            parts.append(network(sequence[:, row : row + 1], rows, cache, step))
-    torch.testing.assert_close(torch.cat(parts, 1), wanted, rtol=1e-5, atol=1e-5)
+        cache = network.new_cache(len(ids_BVTHW), layout.num_rows, rows)
+        parts = [network(sequence_BS[:, :start], rows, cache)]
+        step = DecodeStep(network, rows, cache)
+        parts += [step.logits(sequence_BS[:, row], row)[:, None] for row in range(start, layout.num_rows)]
+    return torch.cat(parts, 1)
+
+
+@pytest.mark.parametrize(
+    ("config", "views"),
+    [
+        (TOY_TEXT, 1),
+        (TOY_TEXT, 2),
+        (replace(TOY_TEXT, qk_norm=False, num_kv_heads=1), 2),
+        (replace(TOY_TEXT, cross_attention_every=2, absolute_positions=False, num_kv_heads=4), 1),
+    ],
+    ids=["one view", "two views", "one key head", "as many key heads"],
+)
+def test_cached_decoding_is_the_full_forward(config: NetworkConfig, views: int) -> None:
+    network, ids, given = model(config, ALL), tokens(views), carriers(ALL, views)
+    torch.testing.assert_close(decoded(network, ids, given, 20), logits(network, ids, given), rtol=1e-5, atol=1e-5)
+
+
+def test_cached_decoding_without_controls_is_the_full_forward() -> None:
+    network, ids = model(NO_BEGIN), tokens()
+    torch.testing.assert_close(decoded(network, ids, {}, 1), logits(network, ids, {}), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_cached_decoding_in_bf16_is_as_far_from_fp32_as_the_full_forward(mixed: bool) -> None:
+    network, ids, given = model(TOY_TEXT, ALL), tokens(), carriers(ALL)
+    exact = logits(network, ids, given)
+    if not mixed:
+        network.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        full, cached = logits(network, ids, given), decoded(network, ids, given, 20)
+    assert cached.dtype == full.dtype == torch.bfloat16
+    assert (cached - exact).square().mean() < 1.2 * (full - exact).square().mean()
+
+
+def test_decoding_copies_no_weight_and_wants_adapters_merged() -> None:
+    network = model(TOY_TEXT)
+    rows = network.guide(network.layout(1, 3, 3, 4))
+    step = DecodeStep(network, rows, network.new_cache(1, 37, rows))
+    assert step._output_DX.data_ptr() == network.output.weight.data_ptr()
+    assert step._layers[1]._down_CD.data_ptr() == network.blocks[1].mlp.down.weight.data_ptr()
+    adapt(network, AdapterConfig(train="lora"), targets=["blocks.1.mlp.up"], condition=(), seed=0)
+    with pytest.raises(AssertionError, match="merge adapters first"):
+        DecodeStep(network, rows, network.new_cache(1, 37, rows))
 
 
 def test_bf16_is_close_to_fp32() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldtune.families.autoregressive.cache import Step
+from worldtune.families.autoregressive.decode_step import DecodeStep
 from worldtune.families.autoregressive.reference import LIMIT, check_ar_case, config_from_nvidia, load_case, read_case
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
@@ -37,9 +37,8 @@ def test_cached_decoding_computes_what_nvidias_does(name: str) -> None:
         rows = network.guide(layout, text_BVLC=None if context is None else context[:, None])
         cache = network.new_cache(len(tokens_BN), layout.num_rows, rows)
         parts = [network(tokens_BN[:, :30], rows, cache)]
-        for row in range(30, tokens_BN.shape[1]):
-            step = Step.at(row, torch.arange(layout.num_rows))
-            parts.append(network(tokens_BN[:, row : row + 1], rows, cache, step))
+        step = DecodeStep(network, rows, cache)
+        parts += [step.logits(tokens_BN[:, row], row)[:, None] for row in range(30, tokens_BN.shape[1])]
     wanted = case["out"]
     assert (torch.cat(parts, 1) - wanted).abs().max() <= LIMIT * wanted.abs().max()
 

@@ -26,11 +26,6 @@ def attention(
 
 
 def _fused(q_BHND: Tensor, k_BKMD: Tensor, v_BKMD: Tensor, mask_NM: Tensor | None, causal: bool) -> Tensor:
-    key_heads = k_BKMD.shape[1]
-    if q_BHND.shape[2] == 1 and not causal:
-        # One query per head: the G heads that share keys become G queries of one head, and no key is copied.
-        q_BKGD = q_BHND.squeeze(2).unflatten(1, (key_heads, -1))
-        return F.scaled_dot_product_attention(q_BKGD, k_BKMD, v_BKMD, mask_NM).flatten(1, 2).unsqueeze(2)
     return F.scaled_dot_product_attention(
-        q_BHND, k_BKMD, v_BKMD, mask_NM, is_causal=causal, enable_gqa=key_heads != q_BHND.shape[1]
+        q_BHND, k_BKMD, v_BKMD, mask_NM, is_causal=causal, enable_gqa=k_BKMD.shape[1] != q_BHND.shape[1]
     )

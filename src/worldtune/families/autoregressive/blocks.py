@@ -1,6 +1,6 @@
 """The transformer block: causal self-attention, cross-attention to text, gated MLP, each behind an RMS norm.
 
-One code for training and for cached generation: the cache is an argument.
+With a cache it keeps keys and values, from which `decode_step` goes on row by row.
 
 Shape legend: B batch, N tokens, M keys, S rows, L text rows, H query heads, K key heads, D width, E head width (rotary
 tables: half of it), C channels of the text.
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldtune.families.autoregressive.attention import attention
-from worldtune.families.autoregressive.cache import LayerCache, Step
+from worldtune.families.autoregressive.cache import LayerCache
 from worldtune.families.autoregressive.config import NetworkConfig
 from worldtune.families.autoregressive.guide import Rows
 
@@ -115,30 +115,25 @@ class Block(nn.Module):
         self.mlp_norm = RMSNorm(config.width, config.norm_eps)
         self.mlp = MLP(config)
 
-    def forward(self, x_BND: Tensor, rows: Rows, cache: LayerCache | None, step: Step | None) -> Tensor:
-        """Same shape as x. Without a step x is a whole sequence from its first row on, and fills the cache if any."""
+    def forward(self, x_BND: Tensor, rows: Rows, cache: LayerCache | None) -> Tensor:
+        """Same shape as x, which are the rows of a sequence from its first on. They fill the cache if any."""
         if rows.absolute_ND is not None:
             x_BND = x_BND + rows.absolute_ND
-        x_BND = x_BND + self._attend_self(self.self_norm(x_BND), rows, cache, step)
+        x_BND = x_BND + self._attend_self(self.self_norm(x_BND), rows, cache)
         if self.cross is not None and rows.text_BLC is not None:
             kept = None if cache is None else cache.text_keys_values
             keys_values = kept or self.cross.attention.keys_values(rows.text_BLC)
             x_BND = x_BND + self.cross(x_BND, keys_values, rows.text_mask_NL)
         return x_BND + self.mlp(self.mlp_norm(x_BND))
 
-    def _attend_self(self, x_BND: Tensor, rows: Rows, cache: LayerCache | None, step: Step | None) -> Tensor:
+    def _attend_self(self, x_BND: Tensor, rows: Rows, cache: LayerCache | None) -> Tensor:
         layer = self.self_attention
         q_BHNE, (k_BKNE, v_BKNE) = layer.queries(x_BND), layer.keys_values(x_BND)
         q_BHNE, k_BKNE = rotate(q_BHNE, rows.cos_NE, rows.sin_NE), rotate(k_BKNE, rows.cos_NE, rows.sin_NE)
-        if cache is None or step is None:
-            if cache is not None:
-                cache.keys_BKSE[:, :, : k_BKNE.shape[2]] = k_BKNE
-                cache.values_BKSE[:, :, : k_BKNE.shape[2]] = v_BKNE
-            return layer.project(attention(q_BHNE, k_BKNE, v_BKNE, causal=True))
-        cache.keys_BKSE.index_copy_(2, step.row_1, k_BKNE)
-        cache.values_BKSE.index_copy_(2, step.row_1, v_BKNE)
-        keys_BKME, values_BKME = cache.keys_BKSE[:, :, : step.span], cache.values_BKSE[:, :, : step.span]
-        return layer.project(attention(q_BHNE, keys_BKME, values_BKME, step.visible_1M))
+        if cache is not None:
+            cache.keys_BKSE[:, :, : k_BKNE.shape[2]] = k_BKNE
+            cache.values_BKSE[:, :, : k_BKNE.shape[2]] = v_BKNE
+        return layer.project(attention(q_BHNE, k_BKNE, v_BKNE, causal=True))
 
 
 def initialise_attention(attention_layer: Attention, layer: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from worldtune.families.autoregressive.cache import Step
+from worldtune.families.autoregressive.decode_step import DecodeStep
 from worldtune.families.autoregressive.guide import Rows
 from worldtune.families.autoregressive.layout import Layout
 from worldtune.families.autoregressive.network import VideoTransformer
@@ -19,7 +19,7 @@ Choose = Callable[[Tensor, int], Tensor]
 """(logits [R, X], number of the cell) -> its token [B]."""
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def fill(
     network: VideoTransformer, layout: Layout, rows: Rows, cells_BN: Tensor, known: int, copies: int, choose: Choose
 ) -> Tensor:
@@ -33,12 +33,11 @@ def fill(
     cells_BN = cells_BN.clone()
     sequence_RS = with_begin(network, cells_BN.repeat(copies, 1), layout)
     cache = network.new_cache(len(sequence_RS), layout.num_rows, rows)
-    index_S = torch.arange(layout.num_rows, device=cells_BN.device)
     hidden_RND = network.hidden(sequence_RS[:, : known + layout.num_begin], rows, cache)
     logits_RX = network.output(hidden_RND[:, -1])
+    step = DecodeStep(network, rows, cache)
     for cell in range(known, layout.num_cells):
         cells_BN[:, cell] = choose(logits_RX, cell)
         if cell + 1 < layout.num_cells:
-            tokens_R1 = cells_BN[:, cell : cell + 1].repeat(copies, 1)
-            logits_RX = network(tokens_R1, rows, cache, Step.at(cell + layout.num_begin, index_S))[:, 0]
+            logits_RX = step.logits(cells_BN[:, cell].repeat(copies), cell + layout.num_begin)
     return cells_BN

@@ -5,7 +5,6 @@ Made once per clip by `VideoTransformer.guide`, then read row by row while gener
 Shape legend: B batch, V views, S rows, N some of them, L text rows of all views, C channels, D width, E half a head.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -33,20 +32,13 @@ class Rows:
 
     def first(self, count: int) -> "Rows":
         """The leading rows."""
-        return self._map(lambda table, dim: table.narrow(dim, 0, count))
-
-    def at(self, row_1: Tensor) -> "Rows":
-        """One row by its number, int64 [1]."""
-        return self._map(lambda table, dim: table.index_select(dim, row_1))
-
-    def _map(self, pick: Callable[[Tensor, int], Tensor]) -> "Rows":
         return Rows(
-            cos_NE=pick(self.cos_NE, 0),
-            sin_NE=pick(self.sin_NE, 0),
-            absolute_ND=None if self.absolute_ND is None else pick(self.absolute_ND, 0),
-            added_BND=None if self.added_BND is None else pick(self.added_BND, 1),
+            cos_NE=self.cos_NE[:count],
+            sin_NE=self.sin_NE[:count],
+            absolute_ND=None if self.absolute_ND is None else self.absolute_ND[:count],
+            added_BND=None if self.added_BND is None else self.added_BND[:, :count],
             text_BLC=self.text_BLC,
-            text_mask_NL=None if self.text_mask_NL is None else pick(self.text_mask_NL, 0),
+            text_mask_NL=None if self.text_mask_NL is None else self.text_mask_NL[:count],
         )
 
 

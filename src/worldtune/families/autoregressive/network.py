@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from worldtune.contract.condition import Widths
 from worldtune.families.autoregressive.blocks import Block, CrossAttention, RMSNorm, depth_std, initialise_attention
-from worldtune.families.autoregressive.cache import Cache, LayerCache, Step
+from worldtune.families.autoregressive.cache import Cache, LayerCache
 from worldtune.families.autoregressive.config import NetworkConfig
 from worldtune.families.autoregressive.guide import Rows, position_tables, text_mask
 from worldtune.families.autoregressive.inject import DenseInjection, FrameInjection, ViewEmbedding, embedding_table
@@ -120,38 +120,38 @@ class VideoTransformer(nn.Module):
             parts.append(self.view_embedding(layout)[None])
         return sum(parts[1:], start=parts[0]).to(dtype) if parts else None
 
-    def hidden(self, tokens_BN: Tensor, rows: Rows, cache: Cache | None = None, step: Step | None = None) -> Tensor:
+    def hidden(self, tokens_BN: Tensor, rows: Rows, cache: Cache | None = None) -> Tensor:
         """Normalised states [B, N, D], from which `output` predicts the token after each.
 
-        Without a step, tokens are a sequence from its first row on; with a cache they fill it. With a step there is
-        one token per sample, at the step's row, and the cache holds all rows before it.
+        Tokens are a sequence from its first row on. They fill the cache if there is one; `DecodeStep` goes on from it.
         """
-        rows = rows.first(tokens_BN.shape[1]) if step is None else rows.at(step.row_1)
+        rows = rows.first(tokens_BN.shape[1])
         x_BND = self.embed(tokens_BN).to(self.compute_dtype)
         if rows.added_BND is not None:
             x_BND = x_BND + rows.added_BND
         for index, block in enumerate(self.blocks):
-            x_BND = block(x_BND, rows, None if cache is None else cache.layers[index], step)
+            x_BND = block(x_BND, rows, None if cache is None else cache.layers[index])
         return self.norm(x_BND)
 
-    def forward(self, tokens_BN: Tensor, rows: Rows, cache: Cache | None = None, step: Step | None = None) -> Tensor:
+    def forward(self, tokens_BN: Tensor, rows: Rows, cache: Cache | None = None) -> Tensor:
         """Logits of the next token, [B, N, X]. See `hidden`."""
-        return self.output(self.hidden(tokens_BN, rows, cache, step))
+        return self.output(self.hidden(tokens_BN, rows, cache))
 
     def new_cache(self, batch: int, num_rows: int, rows: Rows) -> Cache:
         """Empty buffers for a batch, with the keys and values of the text in them."""
         config, device, dtype = self.config, self.embed.weight.device, self.compute_dtype
-        shape = (batch, config.num_kv_heads, num_rows, config.head_dim)
+        shape = (config.num_layers, batch, 2 * config.num_kv_heads, num_rows, config.head_dim)
+        both_PBJSE = torch.zeros(shape, device=device, dtype=dtype)
         layers = []
-        for block in self.blocks:
+        for block, both_BJSE in zip(self.blocks, both_PBJSE, strict=True):
             cross = block.cross
             assert cross is None or isinstance(cross, CrossAttention)
             text = None
             if cross is not None and rows.text_BLC is not None:
                 text = cross.attention.keys_values(rows.text_BLC)
-            keys, values = (torch.zeros(shape, device=device, dtype=dtype) for _ in range(2))
-            layers.append(LayerCache(keys_BKSE=keys, values_BKSE=values, text_keys_values=text))
-        return Cache(layers=layers)
+            keys_BKSE, values_BKSE = both_BJSE.chunk(2, 1)
+            layers.append(LayerCache(keys_BKSE=keys_BKSE, values_BKSE=values_BKSE, text_keys_values=text))
+        return Cache(both_PBJSE=both_PBJSE, layers=layers)
 
 
 def check_given(name: str, tensor: Tensor | None, shape: tuple[int, ...], channels: int) -> None:

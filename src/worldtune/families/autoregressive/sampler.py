@@ -75,7 +75,7 @@ def windows(frames: int, most: int, config: Sampler) -> Iterator[Window]:
         done = stop
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def sample(
     model: nn.Module,
     batch: Batch,
