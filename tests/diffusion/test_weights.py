@@ -15,6 +15,7 @@ from torch import Tensor
 from tests.diffusion.toy import TOY, TOY_MULTIVIEW, TOY_VIDEO, inputs, model
 from worldtune.contract.condition import Widths
 from worldtune.families.diffusion.config import NetworkConfig
+from worldtune.families.diffusion.inject import GAIN
 from worldtune.families.diffusion.logvariance import DiffusionModel
 from worldtune.families.diffusion.presets import PRESETS, preset
 from worldtune.families.diffusion.weights import load_base, load_model, nvidia_tensors, save
@@ -98,7 +99,7 @@ def test_dense_columns_stand_between_the_masks(tmp_path: Path) -> None:
     ours = model(TOY_VIDEO, Widths(dense=3))
     weight_DK = nvidia_tensors(ours.state_dict(), TOY_VIDEO)["net.x_embedder.proj.1.weight"]
     assert weight_DK.shape == (48, 4 * (4 + 1 + 3 + 1))
-    assert torch.equal(weight_DK[:, 20:32], ours.net.dense_injection.proj.weight)
+    assert torch.equal(weight_DK[:, 20:32], GAIN * ours.net.dense_injection.proj.weight)
     assert torch.equal(weight_DK[:, 32:], ours.net.patch_embed.weight[:, 20:])
 
 

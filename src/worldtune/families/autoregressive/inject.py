@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from worldtune.families.autoregressive.layout import Layout
 
+GAIN = 8.0
+"""Factor on every output. An optimizer like Adam moves each weight by about the learning rate in a step, however small
+its gradient; what starts at zero must go further than what the base has learned already, in a few hundred steps."""
 MAX_VIEWS = 8
 """Cameras that can be told apart."""
 
@@ -36,7 +39,7 @@ class FrameInjection(nn.Module):
 
     def forward(self, frame_BVTC: Tensor, layout: Layout) -> Tensor:
         """What to add to the cells, [B, N, D]."""
-        out_BVTD = self.out(F.gelu(self.hidden(frame_BVTC)))
+        out_BVTD = GAIN * self.out(F.gelu(self.hidden(frame_BVTC)))
         shape = (*out_BVTD.shape[:3], layout.height, layout.width, out_BVTD.shape[-1])
         return layout.to_sequence(out_BVTD[:, :, :, None, None].expand(shape))
 
@@ -54,7 +57,7 @@ class DenseInjection(nn.Module):
 
     def forward(self, dense_BVTHWC: Tensor, layout: Layout) -> Tensor:
         """What to add to the cells, [B, N, D]."""
-        return layout.to_sequence(self.proj(dense_BVTHWC))
+        return layout.to_sequence(GAIN * self.proj(dense_BVTHWC))
 
 
 class ViewEmbedding(nn.Module):

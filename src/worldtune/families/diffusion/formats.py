@@ -21,6 +21,7 @@ from worldtune.contract.condition import Widths
 from worldtune.contract.files import read_json
 from worldtune.families.diffusion.config import NetworkConfig, from_json
 from worldtune.families.diffusion.infer import config_from_diffusers, config_from_shapes
+from worldtune.families.diffusion.inject import GAIN
 from worldtune.families.diffusion.naming import PATCH_EMBED, ROPE_SEQUENCE, ours_from_diffusers, ours_from_nvidia
 
 WEIGHTS = "model.safetensors"
@@ -140,14 +141,14 @@ def split_dense(weight_DK: Tensor, config: NetworkConfig, channels: int) -> dict
     weight_DCP = weight_DK.unflatten(1, (-1, config.patch_spatial**2))
     first = config.latent_channels + int(config.condition_mask)
     before, dense, after = weight_DCP.tensor_split([first, first + channels], dim=1)
-    return {PATCH_EMBED: torch.cat([before, after], dim=1).flatten(1), DENSE: dense.flatten(1)}
+    return {PATCH_EMBED: torch.cat([before, after], dim=1).flatten(1), DENSE: dense.flatten(1) / GAIN}
 
 
 def join_dense(weight_DK: Tensor, dense_DK: Tensor, config: NetworkConfig) -> Tensor:
     """One patch embedding as NVIDIA and diffusers have it: the inverse of `split_dense`."""
     patch = config.patch_spatial**2
     first = (config.latent_channels + int(config.condition_mask)) * patch
-    return torch.cat([weight_DK[:, :first], dense_DK, weight_DK[:, first:]], dim=1)
+    return torch.cat([weight_DK[:, :first], GAIN * dense_DK, weight_DK[:, first:]], dim=1)
 
 
 def description(config: NetworkConfig, widths: Widths) -> dict[str, Any]:

@@ -6,14 +6,19 @@ Shape legend: B batch, F frames of all views, S tokens of one frame, K numbers o
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+GAIN = 8.0
+"""Factor on every output. An optimizer like Adam moves each weight by about the learning rate in a step, however small
+its gradient; what starts at zero must go further than what the base has learned already, in a few hundred steps.
+A power of two is exact: files of other trainers, which have no such factor, are read and written without loss."""
+
 
 class FrameInjection(nn.Module):
-    """One vector per latent frame: added to the timestep embedding and to the AdaLN-LoRA vector."""
+    """One vector per latent frame: added to the timestep embedding, to the AdaLN-LoRA vector and to all its tokens."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.hidden = nn.Linear(channels, width)
-        self.out = nn.Linear(width, 4 * width)
+        self.out = nn.Linear(width, 5 * width)
         self.width = width
 
     def reset_parameters(self) -> None:
@@ -22,10 +27,11 @@ class FrameInjection(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, frame_BFK: Tensor) -> tuple[Tensor, Tensor]:
-        """What to add to the embedding [B, F, D] and to the AdaLN-LoRA vector [B, F, 3D]."""
-        out = self.out(F.gelu(self.hidden(frame_BFK)))
-        return out[..., : self.width], out[..., self.width :]
+    def forward(self, frame_BFK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What to add to the embedding [B, F, D], the AdaLN-LoRA vector [B, F, 3D] and the tokens [B, F, 1, D]."""
+        out = GAIN * self.out(F.gelu(self.hidden(frame_BFK)))
+        embedding_BFD, lora_BFK, token_BFD = out.split([self.width, 3 * self.width, self.width], dim=-1)
+        return embedding_BFD, lora_BFK, token_BFD.unsqueeze(2)
 
 
 class DenseInjection(nn.Module):
@@ -45,4 +51,4 @@ class DenseInjection(nn.Module):
 
     def forward(self, patches_BFSK: Tensor) -> Tensor:
         """[B, F, S, D] to add to the embedded patches."""
-        return self.proj(patches_BFSK)
+        return GAIN * self.proj(patches_BFSK)

@@ -184,7 +184,9 @@ class GeneralDIT(nn.Module):
         x_BFSD = self._embed(
             x_BVTHWC, condition_mask_BVTHW, padding_mask_BHW, frame_repeat_BV, trajectory_BK, tokens_BVTHW, dense_BVTHWC
         )
-        embedding_BGD, lora_BGK = self._embed_noise(c_noise_BT, frame_BVTD, x_BVTHWC.dtype)
+        embedding_BGD, lora_BGK, token_BF1D = self._embed_noise(c_noise_BT, frame_BVTD, x_BVTHWC.dtype)
+        if token_BF1D is not None:
+            x_BFSD = x_BFSD + token_BF1D
         rotary, position_BFSD = self._positions(x_BVTHWC, fps_hz_B)
         text_BVLD = None if text_BVLD is None else text_BVLD.to(x_BVTHWC.dtype)
         for block in self.blocks:
@@ -258,15 +260,18 @@ class GeneralDIT(nn.Module):
             x_BFSD = x_BFSD + self.dense_injection(patchify(dense_BVTHWC.to(dtype), patch))
         return x_BFSD
 
-    def _embed_noise(self, c_noise_BT: Tensor, frame_BVTD: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """The activated embedding [B, G, D] and the AdaLN-LoRA vector [B, G, 3D] that every block shares."""
+    def _embed_noise(
+        self, c_noise_BT: Tensor, frame_BVTD: Tensor | None, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What every block shares, the activated embedding [B, G, D] and the AdaLN-LoRA vector [B, G, 3D]; and what
+        the frame carrier adds to the tokens [B, F, 1, D]."""
         level_BG = c_noise_BT[:, None] if c_noise_BT.ndim == 1 else c_noise_BT.flatten(1)
         embedding_BGD = sinusoid(level_BG, self.config.width).to(dtype)
-        lora_BGK = self.timestep(embedding_BGD)
+        lora_BGK, token_BF1D = self.timestep(embedding_BGD), None
         if self.frame_injection is not None and frame_BVTD is not None:
-            embedding_BFD, lora_BFK = self.frame_injection(frame_BVTD.flatten(1, 2).to(dtype))
+            embedding_BFD, lora_BFK, token_BF1D = self.frame_injection(frame_BVTD.flatten(1, 2).to(dtype))
             embedding_BGD, lora_BGK = embedding_BGD + embedding_BFD, lora_BGK + lora_BFK
-        return F.silu(self.timestep_norm(embedding_BGD)), lora_BGK
+        return F.silu(self.timestep_norm(embedding_BGD)), lora_BGK, token_BF1D
 
     def _positions(self, x_BVTHWC: Tensor, fps_hz_B: Tensor | None) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
         """Rotary tables [B or 1, F S, 1, E] and the absolute embedding [1, F, S, D], restarting in every view."""
