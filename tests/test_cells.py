@@ -320,7 +320,10 @@ def test_a_cell_makes_clips_that_are_judged(
     report = read_json(out / "report.json")
     assert page.stat().st_size > 10_000
     assert set(report["obedience"]) == read
-    for of_control in report["obedience"].values():
+    for control, of_control in report["obedience"].items():
         assert set(of_control["measures"]) <= set(report["values"]["real"])
         assert set(of_control["measures"]) <= set(report["values"]["post-trained"])
+        assert of_control["is_commanded"] == (control != "views")
+        told = set(of_control["measures"]) & set(report["values"]["shuffled, as told"])
+        assert bool(told) == of_control["is_commanded"]
     assert report["num_clips"] == 2

@@ -29,7 +29,7 @@ def moving_episode(
     share_T = np.linspace(0, 1, num_frames)
     ego_T44 = _turned((number - 2.5) * 0.2 * share_T)
     ego_T44[:, 0, 3], ego_T44[:, 1, 3] = (1 + 0.5 * number) * share_T, 0.3 * number * share_T**2
-    mounts_V44 = _turned(np.arange(len(views)) * 1.0) @ EGO_FROM_CAMERA
+    mounts_V44 = _turned(np.arange(len(views)) * 0.5) @ EGO_FROM_CAMERA
     lens_4 = [SIDE_PX, SIDE_PX, SIDE_PX / 2, SIDE_PX / 2]
     features = {
         "action": np.random.default_rng(number).normal(size=(num_frames, 3)),

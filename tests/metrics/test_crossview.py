@@ -1,91 +1,127 @@
-"""Views that show one drive agree; a view of another drive, or a late one, does not."""
+"""Cameras that show one scene agree; views that are late, exchanged, foreign, still or blurred do not."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from worldtune.contract.randomness import generator
-from worldtune.controls.views import obedience
-from worldtune.metrics import probe
-from worldtune.metrics.crossview import ViewProbes, load_view_probes, train_view_probes
+from recipes.spoilt import SPOILT, cross_view_table
+from worldtune.metrics import crossview
+from worldtune.metrics.crossview import Rig
 
-FRAMES, SIDE_PX = 9, 16
-
-
-def test_errors_are_mean_distances_between_views():
-    read = np.zeros((3, 3, 3), np.float32)  # latent frames, views, numbers
-    read[1, 1] = [3, 4, 0.5]
-    read[2, 2] = [0, 6, -0.3]
-    flat = read.reshape(3, 9)
-    wanted = {"cross_view_motion_m": (5 + 5 + 6 + 6) / 6, "cross_view_turn_rad": (0.5 + 0.5 + 0.3 + 0.3) / 6}
-    assert wanted.keys() == obedience.MEASURES.keys()
-    assert obedience.errors(flat, flat, 0) == pytest.approx(wanted)
-    assert obedience.errors(flat, flat, 2) == pytest.approx({"cross_view_motion_m": 4.0, "cross_view_turn_rad": 0.2})
-    with pytest.raises(ValueError, match="all 3 latent frames are observed"):
-        obedience.errors(flat, flat, 3)
+SIDE_PX, FRAMES, GAP, WALL_M = 32, 9, 2, 6.0
+SAMPLES = Path(__file__).parents[2] / "samples"
 
 
-def test_targets_are_the_ego_motion_once_per_view():
-    motion = np.arange(6, dtype=np.float32).reshape(2, 3)
-    names = np.zeros((2, 8), np.uint8)
-    assert obedience.targets({"names": names, "ego_motion": motion})[1].tolist() == [3, 4, 5, 3, 4, 5]
-    with pytest.raises(ValueError, match="has no ego.world_from_ego"):
-        obedience.targets({"names": names})
-    with pytest.raises(ValueError, match="one view has no other"):
-        obedience.targets({"names": names[:1], "ego_motion": motion})
+def turned(yaw_rad: float, x_m: float) -> np.ndarray:
+    """A camera that looks to the right by an angle, somewhere along x."""
+    pose = np.eye(4)
+    pose[0, 0], pose[0, 2], pose[0, 3] = np.cos(yaw_rad), np.sin(yaw_rad), x_m
+    pose[2, 0], pose[2, 2] = -np.sin(yaw_rad), np.cos(yaw_rad)
+    return pose
 
 
-def drive(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two views of stripes that move by one speed per latent frame, the second the other way; and that speed, m."""
-    draw = generator(0, number, "drive")
-    speeds = torch.randint(-2, 3, (2,), generator=draw).numpy()
-    phase = int(torch.randint(16, (), generator=draw))
-    places = np.concatenate([[0], np.cumsum(np.repeat(speeds, 4))])
-    columns = np.arange(SIDE_PX)
-    stripes = [
-        np.stack([np.where((columns + phase - sign * at) % 16 < 8, 200, 40) for at in places]) for sign in (1, -1)
-    ]
-    video = np.broadcast_to(np.stack(stripes)[:, :, None, :, None], (2, FRAMES, SIDE_PX, SIDE_PX, 3))
-    motion = np.zeros((3, 3), np.float32)
-    motion[1:, 0] = speeds
-    return video.astype(np.uint8), np.tile(motion, (1, 2))
+def rig_of(*yaws_rad: float) -> Rig:
+    poses = np.stack([turned(yaw, 0.5 * place) for place, yaw in enumerate(yaws_rad)])
+    lens = np.tile([30.0, 30.0, SIDE_PX / 2, SIDE_PX / 2], (len(poses), 1))
+    return Rig(lens_V4=lens, first_from_camera_V44=poses, height_px=SIDE_PX, width_px=SIDE_PX)
+
+
+RIG = rig_of(0.0, 0.5, -0.5)
+
+
+def film(seed: int, rig: Rig = RIG) -> np.ndarray:
+    """A painted wall at z = WALL_M that moves to the left, exactly as each camera of the rig sees it."""
+    draw = np.random.default_rng(seed)
+    waves_M2, phases_MC = draw.normal(0, 1.0, (12, 2)), draw.uniform(0, 6, (12, 3))
+    row, column = np.indices((SIDE_PX, SIDE_PX)) + 0.5
+    views = []
+    for (fx, fy, cx, cy), pose in zip(rig.lens_V4, rig.first_from_camera_V44, strict=True):
+        ray = np.stack([(column - cx) / fx, (row - cy) / fy, np.ones_like(row)], -1) @ pose[:3, :3].T
+        place = pose[:3, 3] + ray * ((WALL_M - pose[2, 3]) / ray[..., 2:])
+        angles = (place[None, ..., :2] + np.arange(FRAMES)[:, None, None, None] * [0.2, 0]) @ waves_M2.T
+        views.append(np.cos(angles[..., None] + phases_MC).mean(-2))
+    return (127 + 250 * np.stack(views)).clip(0, 255).round().astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
-def probes() -> ViewProbes:
-    drives = [drive(number) for number in range(60)]
-    pictures = torch.stack([probe.pictures(video) for video, _ in drives])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probe, "VISITS", 2400)
-        patch.setattr(probe, "ROUND_VISITS", 600)
-        heard: list[int] = []
-        made = train_view_probes(pictures, np.stack([motion for _, motion in drives]), range(60), 0, heard.append)
-    assert heard == sorted(heard)
-    return made
+def ranges() -> crossview.Ranges:
+    return crossview.typical_ranges(((crossview.small(film(seed)), RIG) for seed in range(8)), GAP)
 
 
-def disagreement(probes: ViewProbes, video: np.ndarray) -> float:
-    read = probes.read(video)
-    return obedience.errors(read, read, 1)["cross_view_motion_m"]
+def scores(made: np.ndarray, real: np.ndarray, ranges: crossview.Ranges, first: int = 1) -> dict[str, float]:
+    pictures = crossview.small(made), crossview.small(real)
+    return crossview.cross_view_scores(*pictures, crossview.overlaps(RIG, ranges), GAP, first)
 
 
-def test_a_view_of_another_drive_disagrees(probes: ViewProbes):
-    drives = [drive(number)[0] for number in range(100, 112)]
-    true = np.mean([disagreement(probes, video) for video in drives])
-    foreign = [np.stack([one[0], other[1]]) for one, other in zip(drives, drives[1:] + drives[:1], strict=True)]
-    assert np.mean([disagreement(probes, video) for video in foreign]) > 2 * true
-    with pytest.raises(ValueError, match="probes for 2 views, the clip has 1"):
-        probes.read(drives[0][:1])
+def test_ranges_are_those_of_the_scene(ranges: crossview.Ranges) -> None:
+    assert ranges.keys() == {(0, 1), (0, 2)}, "the side cameras look away from each other"
+    nearness_HW = ranges[0, 1]
+    row, column = np.indices((SIDE_PX, SIDE_PX)) + 0.5
+    ray = np.stack([(column - 16) / 30, (row - 16) / 30, np.ones_like(row)], -1)
+    wanted_HW = 1 / (WALL_M * np.linalg.norm(ray, axis=-1))
+    known = ~np.isnan(nearness_HW)
+    assert 0.2 < known.mean() < 0.6
+    assert known[:, -3:].any()
+    assert not known[:, :8].any(), "what the right camera sees is on the right"
+    assert np.median(np.abs(nearness_HW - wanted_HW)[known]) < 1 / (30 * 0.5), "a step of one pixel of parallax"
 
 
-def test_probes_come_back_from_disk(probes: ViewProbes, tmp_path: Path):
-    probes.save("key", tmp_path / "probe")
-    again = load_view_probes(tmp_path / "probe", "key", 2)
-    assert again is not None
-    video = drive(7)[0]
-    assert np.array_equal(again.read(video), probes.read(video))
-    assert again.schooling == probes.schooling
-    assert load_view_probes(tmp_path / "probe", "another key", 2) is None
-    assert load_view_probes(tmp_path / "probe", "key", 3) is None
+def test_exact_views_agree_and_spoilt_ones_do_not(ranges: crossview.Ranges) -> None:
+    real = film(100)
+    true = scores(real, real, ranges)
+    assert true["cross_view_error"] < 0.1
+    assert true["cross_view_change"] == 1
+    assert true["exchange_noticed"] == 1
+    for name, spoil in SPOILT.items():
+        if name != "untouched":
+            assert scores(spoil(real), real, ranges)["cross_view_error"] > true["cross_view_error"] + 0.02, name
+    foreign = np.stack([real[0], film(101)[1], film(102)[2]])
+    assert scores(foreign, real, ranges)["cross_view_error"] > 0.7
+    assert scores(real[[0, 2, 1]], real, ranges)["exchange_noticed"] < 1
+    still = scores(SPOILT["still"](real), real, ranges)
+    assert still == {"cross_view_error": 1, "cross_view_change": 0, "exchange_noticed": 0}
+
+
+def test_given_frames_do_not_count(ranges: crossview.Ranges) -> None:
+    real = film(100)
+    made = real.copy()
+    made[1:, : FRAMES - GAP] = film(101)[1:, : FRAMES - GAP]
+    late = scores(made, real, ranges, first=FRAMES - 1)["cross_view_error"]
+    assert late > scores(real, real, ranges, first=FRAMES - 1)["cross_view_error"]
+    made[1:, FRAMES - 1 - GAP] = real[1:, FRAMES - 1 - GAP]
+    assert scores(made, real, ranges, first=FRAMES - 1)["cross_view_error"] == pytest.approx(
+        scores(real, real, ranges, first=FRAMES - 1)["cross_view_error"]
+    )
+
+
+def test_what_cannot_be_judged_says_so(ranges: crossview.Ranges) -> None:
+    held = SPOILT["still"](film(100))
+    assert np.isnan(list(scores(film(101), held, ranges).values())).all(), "nothing moves in the true clip"
+    apart = rig_of(0.0, 2.5)
+    with pytest.raises(ValueError, match="no two cameras overlap"):
+        crossview.typical_ranges([(crossview.small(film(0, apart)), apart)], GAP)
+    with pytest.raises(ValueError, match="a clip of 2 frames shows no change over 2"):
+        scores(film(0)[:, :2], film(0)[:, :2], ranges)
+    poses = np.tile(RIG.first_from_camera_V44[:, None], (1, FRAMES, 1, 1))
+    lens = np.tile(RIG.lens_V4[:, None], (1, FRAMES, 1))
+    assert np.allclose(crossview.rig_of(lens, poses, 32, 32).first_from_camera_V44, RIG.first_from_camera_V44)
+    poses[1, 3, 0, 3] += 0.1
+    with pytest.raises(ValueError, match="move against one another"):
+        crossview.rig_of(lens, poses, 32, 32)
+
+
+def test_large_pictures_are_judged_as_small_ones(ranges: crossview.Ranges) -> None:
+    large = np.repeat(np.repeat(film(100), 4, axis=2), 4, axis=3)
+    assert crossview.small(large).shape == (3, FRAMES, 64, 64, 3)
+    scaled = RIG.scaled(64, 64)
+    assert scaled.lens_V4[0].tolist() == [60, 60, 32, 32]
+
+
+def test_the_untouched_street_ranks_first() -> None:
+    table = {name: row["cross_view_error"] for name, row in cross_view_table(SAMPLES / "street", 4, 8).items()}
+    ranked = sorted(table, key=table.__getitem__)
+    assert ranked[0] == "untouched"
+    assert all(table[name] > 1.2 * table["untouched"] for name in ranked[1:])
+    far = {"left and right exchanged", "front and left exchanged", "still", "side cameras of other clips"}
+    assert all(table[name] > 0.9 for name in far)

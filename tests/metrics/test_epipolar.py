@@ -7,8 +7,10 @@ import pytest
 
 from worldtune.dataset import Dataset, Window
 from worldtune.metrics.epipolar import (
+    Consistency,
     consistency,
     corners,
+    epipolar_scores,
     fundamental_matrix,
     matches,
     sampson_px,
@@ -140,3 +142,13 @@ def test_recorded_cameras_fit_the_recorded_pictures_and_other_conventions_do_not
     assert consistency(video, lens, poses @ np.diag([1, -1, -1, 1])).tsed == 0, "OpenGL axes"
     assert consistency(video, lens, np.linalg.inv(poses)).tsed == 0, "world to camera"
     assert consistency(video, lens * 2, poses).tsed < 1, "lens of a picture twice as large"
+
+
+def test_scores_are_shares_of_all_pairs_of_all_views():
+    parts = [
+        Consistency(consistent=1, matched=2, pairs=4, medians_px=(0.1, 3.0)),
+        Consistency(consistent=2, matched=2, pairs=2, medians_px=(0.1, 0.1)),
+    ]
+    assert epipolar_scores(parts) == {"tsed": 3 / 6, "tsed_matched": 4 / 6}
+    still = Consistency(consistent=0, matched=0, pairs=0, medians_px=())
+    assert np.isnan(epipolar_scores([still])["tsed"])

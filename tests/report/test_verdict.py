@@ -53,7 +53,7 @@ def test_obedience_is_a_share_of_what_real_clips_reach(gap: tuple[float, float, 
     report["differences"].append(
         {"left": "post-trained", "right": "shuffled", "values": {"psnr_db": pooled(1.0), "turn_deg": turned}}
     )
-    report["obedience"] = {"camera": {"measures": ["turn_deg"], "explained": 0.9}}
+    report["obedience"] = {"camera": {"measures": ["turn_deg"], "is_commanded": True, "explained": 0.9}}
     sentence = next(one for one in verdict(report) if one.startswith("Turn, deg"))
     assert "1.5 times the 1.0 of real clips" in sentence
     assert sentence.endswith(words)

@@ -162,8 +162,6 @@ class Coverage:
 class Reading:
     """What a room wants of the probe that reads its control from a video."""
 
-    per_view: bool = False
-    """One probe per view, which sees nothing else; what is read is then view after view."""
     in_deviations: bool = False
     """Numbers in units of their standard deviation over the training clips, NaN where one never varies there."""
     names: bool = False

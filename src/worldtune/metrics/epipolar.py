@@ -6,10 +6,30 @@ Lenses are (fx, fy, cx, cy) in px, poses world_from_camera [4,4] with OpenCV axe
 Shape legend: N matches, M corners, T frames, H W rows and columns, C channels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from worldtune.contract.nouns import Measure
+
+MEASURES: dict[str, Measure] = {
+    "tsed": Measure(
+        label="TSED",
+        better="higher",
+        decimals=3,
+        meaning="Thresholded symmetric epipolar distance: share of the pairs of frames, one latent frame apart, whose "
+        "matched points lie on the epipolar lines of the commanded cameras, to 2 px in pictures of 256. A pair with "
+        "fewer than 10 matches counts as inconsistent.",
+    ),
+    "tsed_matched": Measure(
+        label="pairs with matches",
+        better="higher",
+        decimals=3,
+        meaning="Share of those pairs in which 10 points were matched at all: no TSED can be higher.",
+    ),
+}
 
 Points = NDArray[np.float64]
 """[N,2] px."""
@@ -108,6 +128,17 @@ def consistency(
             fits.append(float(np.median(symmetric_distance_px(fundamental, a_N2, b_N2))))
     consistent = sum(fit < max_distance * video_THWC.shape[2] for fit in fits)
     return Consistency(consistent=consistent, matched=len(fits), pairs=pairs, medians_px=tuple(fits))
+
+
+def epipolar_scores(parts: Sequence[Consistency]) -> dict[str, float]:
+    """MEASURES of one clip from the consistency of its views. NaN for a command under which no camera moves."""
+    pairs = sum(part.pairs for part in parts)
+    if not pairs:
+        return dict.fromkeys(MEASURES, float("nan"))
+    return {
+        "tsed": sum(part.consistent for part in parts) / pairs,
+        "tsed_matched": sum(part.matched for part in parts) / pairs,
+    }
 
 
 PATCH_PX = 7

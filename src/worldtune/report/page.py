@@ -166,6 +166,7 @@ def _meaning(report: Mapping[str, Any]) -> str:
         f'<p class="note">The {html.escape(control)} probe was trained on {reader["num_clips"]} real clips; it '
         f"explains {reader['explained']:.0%} of what varies in {reader['num_held_out']} further ones.</p>"
         for control, reader in report.get("obedience", {}).items()
+        if "explained" in reader
     )
     notes = f"{probes}<p>{tables.INTERVAL_NOTE}</p>"
     return f"<h3>Columns</h3>{columns}{skipped}<h3>Measures</h3>{_definitions(measures)}{notes}"

@@ -43,7 +43,7 @@ def _certainty(pooled: Mapping[str, Any]) -> str:
 
 
 def _obedience(control: str, reader: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
-    """The control's first measure, beside what the probe makes of real clips."""
+    """The control's first measure, beside what it is on real clips."""
     name = reader["measures"][0]
     values = {column: measures[name]["value"] for column, measures in report["values"].items() if name in measures}
     if "real" not in values:
@@ -59,12 +59,13 @@ def _obedience(control: str, reader: Mapping[str, Any], report: Mapping[str, Any
         sentence = f"{measure['label']} (control {control}): {others}, real clips {shown('real')}."
     else:
         ratio = f"{values['post-trained'] / values['real']:.1f} times" if values["real"] > 0 else "against"
+        obeyed = f"; {_obeyed(name, report)}" if reader["is_commanded"] else ""
         sentence = (
             f"{measure['label']} (control {control}): post-trained {shown('post-trained')}, {ratio} the "
-            f"{shown('real')} of real clips; {others}; {_obeyed(name, report)}."
+            f"{shown('real')} of real clips; {others}{obeyed}."
         )
     sentences = [sentence[0].upper() + sentence[1:]]
-    if reader["explained"] < LEAST_EXPLAINED:
+    if reader.get("explained", 1.0) < LEAST_EXPLAINED:
         share = f"{max(reader['explained'], 0):.0%}"
         sentences.append(f"The {control} probe explains only {share} of what varies in real clips: trust it little.")
     return sentences

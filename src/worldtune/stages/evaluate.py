@@ -20,8 +20,8 @@ from worldtune.report.film import film_uri, tiled
 from worldtune.report.page import OBEDIENCE, ShownClip, render
 from worldtune.report.verdict import verdict
 from worldtune.stages.counter import Counter
+from worldtune.stages.judges import Judge, judges
 from worldtune.stages.made_clips import MEANINGS, REAL, ClipInfo, Made, MadeSet
-from worldtune.stages.probes import Reader, readers
 from worldtune.stages.provenance import circumstances
 
 COMPARISONS = (("post-trained", "base"), ("post-trained", "shuffled"), ("post-trained", "copy"))
@@ -47,9 +47,9 @@ def evaluate(outs: Sequence[Path], report: Path | None = None) -> Path:
     sets = [MadeSet.open(out) for out in outs]
     _require_alike(sets)
     console = Console()
-    found, unreadable = readers(sets, console)
+    found, unjudged = judges(sets, console)
     columns, beside = _judged(sets, found, console)
-    summary = _summary(sets, columns, beside, found, unreadable)
+    summary = _summary(sets, columns, beside, found, unjudged)
     folder = report or outs[0]
     write_json(folder / "report.json", summary)
     page = render(summary, [_shown(sets[0], place, columns) for place in range(len(sets[0].clips))[:MAX_SHOWN_CLIPS]])
@@ -73,15 +73,16 @@ def _require_alike(sets: Sequence[MadeSet]) -> None:
             raise ValueError(f"{other.folder} and {first.folder} hold different columns")
 
 
-def _judged(sets: Sequence[MadeSet], found: Sequence[Reader], console: Console) -> tuple[Columns, Columns]:
-    """Every column but the truth, foreign ones first, measured on every clip; and what only readers judge.
+def _judged(sets: Sequence[MadeSet], found: Sequence[Judge], console: Console) -> tuple[Columns, Columns]:
+    """Every column but the truth, foreign ones first, measured on every clip; and what only judges say.
 
-    That is the truth itself, whose errors are the readers' own, and the shuffled column against what it was told.
+    That is the truth itself, whose errors are the judges' own, and the shuffled column against what it was told.
     """
     names = [name for name in sets[0].columns if name not in MEANINGS]
     names += [name for name in MEANINGS if name in sets[0].columns and name != REAL]
     columns = _no_scores(names, sets)
-    beside = _no_scores([*([AS_TOLD] if SHUFFLED in names else []), REAL] if found else [], sets)
+    has_foreign = SHUFFLED in names and _commanded(found)
+    beside = _no_scores([*([AS_TOLD] if has_foreign else []), *([REAL] if found else [])], sets)
     with Counter("judging", sum(len(made.clips) for made in sets), console) as counter:
         for seed, made in enumerate(sets):
             for clip in made.clips:
@@ -89,22 +90,27 @@ def _judged(sets: Sequence[MadeSet], found: Sequence[Reader], console: Console) 
                 for name in names:
                     one = made.read(clip.id, name)
                     scores = _scored(made.path(clip.id, name), one, real, clip)
-                    scores.values.update(_errors(found, one, clip, clip.id))
+                    scores.values.update(_errors(found, one, real, clip, clip.id))
                     columns[name][seed].append(scores)
                     if name == SHUFFLED and AS_TOLD in beside and clip.foreign_id is not None:
-                        told = _errors(found, one, clip, clip.foreign_id)
+                        told = _errors(_commanded(found), one, real, clip, clip.foreign_id)
                         beside[AS_TOLD][seed].append(ClipScores(values=told))
                 if REAL in beside:
-                    beside[REAL][seed].append(ClipScores(values=_errors(found, real, clip, clip.id)))
+                    beside[REAL][seed].append(ClipScores(values=_errors(found, real, real, clip, clip.id)))
                 counter.add(1)
     return columns, beside
 
 
-def _errors(found: Sequence[Reader], made: Made, clip: ClipInfo, commanded_by: str) -> dict[str, float | None]:
-    """What all readers say of a clip, against the control of the clip `commanded_by`."""
-    return {
-        name: value for reader in found for name, value in reader.errors(made.pixels_VTHWC, clip, commanded_by).items()
-    }
+def _commanded(found: Sequence[Judge]) -> list[Judge]:
+    return [judge for judge in found if judge.is_commanded]
+
+
+def _errors(
+    found: Sequence[Judge], made: Made, real: Made, clip: ClipInfo, commanded_by: str
+) -> dict[str, float | None]:
+    """What all judges say of a clip, against the control of the clip `commanded_by`."""
+    pixels = made.pixels_VTHWC, real.pixels_VTHWC
+    return {name: value for judge in found for name, value in judge.errors(*pixels, clip, commanded_by).items()}
 
 
 def _scored(path: Path, made: Made, real: Made, clip: ClipInfo) -> ClipScores:
@@ -123,14 +129,14 @@ def _summary(
     sets: Sequence[MadeSet],
     columns: Columns,
     beside: Columns,
-    found: Sequence[Reader],
-    unreadable: Mapping[str, str],
+    found: Sequence[Judge],
+    unjudged: Mapping[str, str],
 ) -> dict[str, Any]:
     """report.json: every number of the report."""
     first = sets[0]
     known = dict(MEASURES)
-    for reader in found:
-        known |= reader.measures
+    for judge in found:
+        known |= judge.measures
     values = {name: measured.means(column, BOOTSTRAP_SEED) for name, column in (columns | beside).items()}
     defined = [name for name in known if any(name in of_column for of_column in values.values())]
     real = next((cloud for cloud in map(measured.real_clouds, columns.values()) if cloud is not None), None)
@@ -141,9 +147,9 @@ def _summary(
         "num_clips": len(first.clips),
         "num_seeds": len(sets),
         "columns": {REAL: first.columns[REAL], **{name: first.columns.get(name, AS_TOLD_MEANING) for name in values}},
-        "skipped": first.skipped | {f"{OBEDIENCE} {control}": reason for control, reason in unreadable.items()},
+        "skipped": first.skipped | {f"{OBEDIENCE} {control}": reason for control, reason in unjudged.items()},
         "measures": {name: asdict(known[name]) for name in defined},
-        "obedience": {reader.control: reader.to_json() for reader in found},
+        "obedience": _obedience(found),
         "values": values,
         "differences": [
             {
@@ -166,6 +172,15 @@ def _summary(
         "evaluated": circumstances(),
     }
     return {"verdict": verdict(summary), **summary}
+
+
+def _obedience(found: Sequence[Judge]) -> dict[str, dict[str, Any]]:
+    """What is said of the judges of each control; measures of all of them, a probe's first."""
+    said: dict[str, dict[str, Any]] = {}
+    for judge in found:
+        before, now = said.get(judge.control, {}), judge.to_json()
+        said[judge.control] = now | before | {"measures": [*before.get("measures", ()), *now["measures"]]}
+    return said
 
 
 def _title(settings: Mapping[str, Any]) -> str:

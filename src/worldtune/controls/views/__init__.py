@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from worldtune.contract.condition import Condition, Widths
 from worldtune.contract.nouns import Clip, Field, Grid
 from worldtune.contract.poses import require_poses
-from worldtune.controls.views.rig import camera_numbers, ego_motion
+from worldtune.controls.views.rig import camera_numbers
 
 FIELDS: dict[str, Field] = {
     "camera.world_from_camera": Field(shape=(4, 4), unit="m", per_view=True, optional=True),
@@ -46,17 +46,16 @@ class Config:
 
 
 def align(clip: Clip, grid: Grid, config: Config) -> dict[str, np.ndarray]:
-    """`names` uint8 [V,N]; with poses `rig_from_camera` [V,T,9]; with an ego path `ego_motion` [T,3].
+    """`names` uint8 [V,N]; with poses `rig_from_camera` [V,T,9].
 
-    The rig is the ego frame of that moment, or else the first camera. `ego_motion` is what `obedience` compares views
-    by; no model sees it. Raises ValueError for two cameras of one name, a long name, and a pose that is none.
+    The rig is the ego frame of that moment, or else the first camera. Raises ValueError for two cameras of one name, a
+    long name, and a pose that is none.
     """
     arrays = {"names": _name_bytes(clip)}
     frames_T = np.arange(grid.frames) * grid.frames_per_latent
     ego_P44 = clip.features.get("ego.world_from_ego")
     if ego_P44 is not None:
         require_poses(ego_P44, f"clip {clip.id}: ego.world_from_ego")
-        arrays["ego_motion"] = ego_motion(ego_P44[frames_T])
     cameras_VP44 = clip.features.get("camera.world_from_camera")
     if cameras_VP44 is not None:
         require_poses(cameras_VP44, f"clip {clip.id}: camera.world_from_camera")
