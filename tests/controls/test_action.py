@@ -3,6 +3,7 @@
 Shape legend: T latent frames, R actions of one latent frame, D numbers of one action.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ from tests.autoregressive import toy as ar_toy
 from tests.diffusion import toy as dit_toy
 from worldtune.contract.condition import Condition
 from worldtune.contract.nouns import Batch, Clip, Grid
+from worldtune.contract.poses import rotations_from_euler
 from worldtune.contract.protocols import Family
 from worldtune.contract.randomness import generator
 from worldtune.controls import action
-from worldtune.controls.action import obedience
-from worldtune.dataset.actions import COSMOS_SCALE, relative_actions, rotations_from_euler
+from worldtune.controls.action import obedience, steering
+from worldtune.dataset.actions import COSMOS_SCALE, relative_actions
 from worldtune.families import autoregressive, diffusion
 from worldtune.families.autoregressive import weights as ar_weights
 from worldtune.families.diffusion import weights as dit_weights
@@ -243,3 +245,46 @@ def test_numbers_that_never_vary_do_not_count():
     commanded[:, 1] = np.nan
     assert obedience.errors(commanded + 2, commanded, 1) == {"action_error_std": 2.0}
     assert np.isnan(obedience.errors(commanded * np.nan, commanded * np.nan, 1)["action_error_std"])
+
+
+def gripper_clip(seed: int) -> Clip:
+    """States of a hand that turns and goes, and the actions between them."""
+    steps = np.random.default_rng(seed).normal(size=(9, 7)) * [0.05, 0.05, 0.05, 0.2, 0.2, 0.4, 0.3]
+    states = steps.cumsum(0) + [0, 0, 0, 0, 0, 1, 0]
+    actions = np.concatenate([relative_actions(states), np.zeros((1, 7), np.float32)])
+    return replace(clip(actions), features={"action": actions, "observation.state": states})
+
+
+def test_reach_is_the_way_from_the_first_state_and_reads_no_later_one():
+    given = gripper_clip(3)
+    reached = action.align(given, GRID, action.Config())["reached"]
+    states = given.features["observation.state"][:, :6]
+    assert not reached[0].any()
+    assert np.allclose(reached[1:].reshape(8, 6), states[1:] - states[0], atol=1e-5)
+    given.features["observation.state"][1:] = 1e6
+    assert (action.align(given, GRID, action.Config())["reached"] == reached).all()
+
+
+def test_reach_is_told_when_asked_for_and_missed_where_it_is_not():
+    aligned_arrays = {
+        k: torch.from_numpy(v)[None] for k, v in action.align(gripper_clip(3), GRID, action.Config()).items()
+    }
+    without, config = action.encoder(aligned_arrays, action.Config()), action.Config(reach=True)
+    encoder = action.encoder(aligned_arrays, config)
+    assert encoder.widths.frame == without.widths.frame + 6 * R
+    encoder.fit(iter([{name: value[0] for name, value in aligned_arrays.items()}]))
+    assert encoder(aligned_arrays, KEEP[:1]).frame_BVTD.shape[-1] == encoder.widths.frame
+    with pytest.raises(ValueError, match="control.action.reach wants actions of 7 numbers"):
+        action.encoder(arrays(), config)
+    with pytest.raises(ValueError, match="prepare it again"):
+        encoder({"frames": aligned_arrays["frames"]}, KEEP[:1])
+
+
+def test_a_steered_state_follows_the_actions():
+    given = gripper_clip(5)
+    states, actions = given.features["observation.state"], given.features["action"]
+    names = [row[0] for row in steering.GRIPPER]
+    last = {name: value[0] for name, value in given.features.items()}
+    made = steering.extend(last, {name: actions[:8, i] for i, name in enumerate(names)}, 10.0)
+    assert np.allclose(made["observation.state"], states, atol=1e-5)
+    assert np.allclose(made["action"][:8], actions[:8])

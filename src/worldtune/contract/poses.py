@@ -45,3 +45,23 @@ def planar_between(start_N3: NDArray[np.floating], end_N3: NDArray[np.floating])
     cos, sin = np.cos(start_N3[:, 2]), np.sin(start_N3[:, 2])
     yaw = (turn + np.pi) % (2 * np.pi) - np.pi
     return np.stack([cos * dx + sin * dy, -sin * dx + cos * dy, yaw], -1)
+
+
+def rotations_from_euler(angles_T3: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Roll, pitch, yaw in rad -> Rz(yaw) Ry(pitch) Rx(roll), [T, 3, 3]."""
+    (cr, cp, cy), (sr, sp, sy) = np.cos(angles_T3).T, np.sin(angles_T3).T
+    rows = [
+        [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+        [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+        [-sp, cp * sr, cp * cr],
+    ]
+    return np.moveaxis(np.array(rows), -1, 0)
+
+
+def euler_from_rotations(rotations_T33: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The inverse, pitch in -pi/2..pi/2; at its ends roll and yaw are not unique."""
+    r = np.asarray(rotations_T33, np.float64)
+    roll = np.arctan2(r[:, 2, 1], r[:, 2, 2])
+    pitch = np.arctan2(-r[:, 2, 0], np.hypot(r[:, 0, 0], r[:, 1, 0]))
+    yaw = np.arctan2(r[:, 1, 0], r[:, 0, 0])
+    return np.stack([roll, pitch, yaw], axis=1)

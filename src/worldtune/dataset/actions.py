@@ -6,6 +6,8 @@ Shape legend: T frames, D numbers per frame.
 import numpy as np
 from numpy.typing import NDArray
 
+from worldtune.contract.poses import euler_from_rotations, rotations_from_euler
+
 COSMOS_SCALE = 20.0
 """Factor on motion in the released Cosmos recipes; without meaning where actions are normalised anyway."""
 
@@ -28,23 +30,3 @@ def relative_actions(states_TD: NDArray[np.floating], *, scale: float = 1.0) -> 
     shift = (gripper_from_world @ np.diff(states[:, :3], axis=0)[:, :, None])[:, :, 0]
     turn = euler_from_rotations(gripper_from_world @ world_from_gripper[1:])
     return np.concatenate([scale * shift, scale * turn, states[1:, 6:7]], axis=1).astype(np.float32)
-
-
-def rotations_from_euler(angles_T3: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Roll, pitch, yaw in rad -> Rz(yaw) Ry(pitch) Rx(roll), [T, 3, 3]."""
-    (cr, cp, cy), (sr, sp, sy) = np.cos(angles_T3).T, np.sin(angles_T3).T
-    rows = [
-        [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
-        [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
-        [-sp, cp * sr, cp * cr],
-    ]
-    return np.moveaxis(np.array(rows), -1, 0)
-
-
-def euler_from_rotations(rotations_T33: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The inverse, pitch in -pi/2..pi/2; at its ends roll and yaw are not unique."""
-    r = np.asarray(rotations_T33, np.float64)
-    roll = np.arctan2(r[:, 2, 1], r[:, 2, 2])
-    pitch = np.arctan2(-r[:, 2, 0], np.hypot(r[:, 0, 0], r[:, 1, 0]))
-    yaw = np.arctan2(r[:, 1, 0], r[:, 0, 0])
-    return np.stack([roll, pitch, yaw], axis=1)

@@ -12,10 +12,16 @@ from torch import Tensor, nn
 
 from worldtune.contract.condition import Condition, Widths
 from worldtune.contract.nouns import Clip, Field, Grid
+from worldtune.controls.action.reach import POSE, reached
 
-ACTION = "action"
-FIELDS: dict[str, Field] = {ACTION: Field(shape=("D",), unit="the robot's own")}
-"""Row t is what leads from frame t to frame t+1."""
+ACTION, STATE = "action", "observation.state"
+FIELDS: dict[str, Field] = {
+    ACTION: Field(shape=("D",), unit="the robot's own"),
+    STATE: Field(shape=("S",), unit="the robot's own", optional=True),
+}
+"""Row t of the actions is what leads from frame t to frame t+1. Of the states only that of the first frame is read."""
+GRIPPER_NUMBERS = 7
+"""Length of actions and least length of states that `reach` understands."""
 
 SMALLEST_STD = 1e-6
 """A number that varies less than this, relative to its size, is constant: its noise is not blown up."""
@@ -27,6 +33,10 @@ class Config:
 
     dropout: float = 0.1
     """Share of training samples that are not told the actions, so that guidance is defined. 0..1."""
+    reach: bool = False
+    """Tell also how far the gripper has come since the first frame, in the robot's axes. For actions of seven numbers
+    in the gripper's own frame beside an `observation.state` that begins with its pose, as Bridge and our tabletop have
+    them: where a hand goes in the picture depends on how it is turned, which is hard to see."""
     normalise: bool = True
     """Give every number mean 0 and variance 1 over the training clips. False passes actions as they are."""
     limit: float = 10.0
@@ -60,13 +70,32 @@ def align(clip: Clip, grid: Grid, config: Config) -> dict[str, np.ndarray]:
         raise ValueError(f"clip {clip.id}: {ACTION} at frame {np.argwhere(~np.isfinite(used_TD))[0, 0]} is not finite")
     frames_TRD = np.zeros((grid.frames, r, actions_TD.shape[1]), np.float32)
     frames_TRD[1:] = used_TD.reshape(grid.frames - 1, r, -1)
-    return {"frames": frames_TRD}
+    aligned = {"frames": frames_TRD}
+    state_TS = np.asarray(clip.features.get(STATE, np.zeros((1, 0))))
+    if used_TD.shape[1] == GRIPPER_NUMBERS and state_TS.ndim == 2 and state_TS.shape[1] >= GRIPPER_NUMBERS:
+        if not np.isfinite(state_TS[0]).all():
+            raise ValueError(f"clip {clip.id}: {STATE} at frame 0 is not finite")
+        aligned["reached"] = np.zeros((grid.frames, r, POSE), np.float32)
+        aligned["reached"][1:] = reached(state_TS[0], used_TD).reshape(grid.frames - 1, r, -1)
+    return aligned
 
 
 def encoder(example: dict[str, Tensor], config: Config) -> nn.Module:
     """Normalisation only: the family's injection is the part that learns, and it starts at zero."""
-    actions_per_latent, numbers = example["frames"].shape[-2:]
+    actions_per_latent, numbers = told(example, config).shape[-2:]
     return ActionFrames(actions_per_latent=actions_per_latent, numbers=numbers, config=config)
+
+
+def told(arrays: dict[str, Tensor], config: Config) -> Tensor:
+    """The numbers of every action that the model is given, [...,T,R,D]. ValueError when there is no reach to tell."""
+    if not config.reach:
+        return arrays["frames"]
+    if "reached" not in arrays:
+        raise ValueError(
+            f"control.action.reach wants actions of {GRIPPER_NUMBERS} numbers and the feature {STATE!r} of as many; "
+            "the clips of this cache have other ones, or it was prepared before there was reach: prepare it again"
+        )
+    return torch.cat([arrays["frames"], arrays["reached"]], -1)
 
 
 class ActionFrames(nn.Module):
@@ -95,7 +124,7 @@ class ActionFrames(nn.Module):
         squares_D = torch.zeros_like(total_D)
         shift_D: Tensor | None = None
         for arrays in clips:
-            actions_ND = arrays["frames"][..., 1:, :, :].reshape(-1, self.shape[1]).double()
+            actions_ND = told(arrays, self.config)[..., 1:, :, :].reshape(-1, self.shape[1]).double()
             if not len(actions_ND):
                 continue
             # Sums of what is left after the first action: squares of large offsets would lose the variance.
@@ -112,12 +141,12 @@ class ActionFrames(nn.Module):
         self.std_D.copy_(torch.where(is_constant_D, 1.0, std_D))
 
     def forward(self, arrays: dict[str, Tensor], keep_B: Tensor) -> Condition:
-        """frames [B,T,R,D] -> Condition with frame [B,1,T,R*D+1], the same for all views.
+        """Aligned arrays with a leading batch axis -> Condition with frame [B,1,T,R*D+1], the same for all views.
 
         The last channel is 1 where there is an action, and 0 at latent frame 0 and in dropped rows, which are zero
         throughout: no action differs from the average one. ValueError when the actions are of another width.
         """
-        frames_BTRD = arrays["frames"]
+        frames_BTRD = told(arrays, self.config)
         if tuple(frames_BTRD.shape[-2:]) != self.shape:
             got, wanted = list(frames_BTRD.shape[-2:]), list(self.shape)
             raise ValueError(

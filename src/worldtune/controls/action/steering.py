@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from worldtune.contract.steering import Axis, percentiles
+from worldtune.controls.action.reach import POSE, poses_after
 
-ACTION = "action"
+ACTION, STATE = "action", "observation.state"
 COMMANDS = (ACTION,)
 
 GRIPPER: tuple[tuple[str, str, tuple[tuple[str, ...], tuple[str, ...]], str, int], ...] = (
@@ -59,7 +60,8 @@ def axes(recorded: Sequence[Mapping[str, np.ndarray]], fps_hz: float) -> tuple[A
 def extend(last: Mapping[str, np.ndarray], commands: Mapping[str, np.ndarray], fps_hz: float) -> dict[str, np.ndarray]:
     """The action at a frame leads to the next one; numbers that are no axis keep their last value.
 
-    The last row leads beyond the new frames: it is at rest until it is commanded, and no model sees it before.
+    The last row leads beyond the new frames: it is at rest until it is commanded, and no model sees it before. Where
+    the state of a gripper is known, it follows its actions.
     """
     last_D = np.asarray(last[ACTION])
     frames = len(next(iter(commands.values())))
@@ -67,7 +69,17 @@ def extend(last: Mapping[str, np.ndarray], commands: Mapping[str, np.ndarray], f
     for name, values_T in commands.items():
         actions_TD[:-1, _place(name, len(last_D))] = values_T
     actions_TD[-1] = actions_TD[-2]
-    return {ACTION: actions_TD}
+    if STATE not in last or _no_gripper(last):
+        return {ACTION: actions_TD}
+    states_TS = np.repeat(np.asarray(last[STATE])[None], frames + 1, 0)
+    states_TS[:, :POSE] = poses_after(states_TS[0], actions_TD[:-1])
+    states_TS[1:, OPEN] = actions_TD[:-1, OPEN]
+    return {ACTION: actions_TD, STATE: states_TS}
+
+
+def _no_gripper(last: Mapping[str, np.ndarray]) -> bool:
+    """Whether actions or states are not those of a gripper, so that no state follows from an action."""
+    return len(last[ACTION]) != len(GRIPPER) or len(last[STATE]) < len(GRIPPER)
 
 
 def _plain(place: int) -> tuple[str, str, tuple[tuple[str, ...], tuple[str, ...]], str, int]:
