@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from worldtune import __main__ as command_line
 from worldtune.dataset import Dataset, Episode, Window, write_dataset
+from worldtune.stages.matrix import PLANS
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "samples/tabletop"
@@ -152,6 +153,15 @@ def test_list_names_tasks_and_bases(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     printed = capsys.readouterr().out
     assert "nano-diffusion" in printed
     assert "multiview_trajectory" in printed
+
+
+def test_the_demo_is_the_general_cell_of_the_matrix() -> None:
+    recipe, plan = (ROOT / "recipes/demo.sh").read_text(), PLANS["general"]
+    assert f"data=samples/{plan.sample}\n" in recipe
+    assert f"${{STEPS:-{plan.steps}}}" in recipe
+    assert re.findall(r"--num-clips (\d+)", recipe) == [str(plan.num_clips)]
+    assert not plan.window, "the recipe gives none"
+    assert not plan.settings, "the recipe gives none"
 
 
 def documented_commands() -> list[tuple[str, str]]:
