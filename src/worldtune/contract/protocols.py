@@ -104,8 +104,8 @@ class Obedience(Protocol):
     def targets(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """Aligned arrays of one clip -> what the probe reads of each latent frame.
 
-        float32 [T, D] in physical units. Row k is of pixel frames (k-1)r .. kr; row 0 is not read. [D] when all
-        latent frames say the same.
+        float32 [T, D] in physical units. Row k is of pixel frames (k-1)r .. kr; row 0 is not read. [V, D] for
+        `READING.by_view`.
         """
         ...
 

@@ -50,20 +50,25 @@ class Judge(Protocol):
 def judges(sets: Sequence[MadeSet], console: Console) -> tuple[list[Judge], dict[str, str]]:
     """All judges of these clips; and for controls that nobody can judge, why."""
     made = sets[0]
-    told = [name for name in made.settings.get("controls", ()) if name != "text" or _instructs(made)]
-    judged = [name for name in told if name in GEOMETRIC or room_of(name) is not None]
+    judged = [name for name in made.settings.get("controls", ()) if name in GEOMETRIC or room_of(name) is not None]
+    skipped = {}
+    if "text" in judged and not _text_decides(made):
+        judged.remove("text")
+        skipped["text"] = (
+            "captions say what the given frames show anyway; make clips with `worldtune generate --num-observed 0`"
+        )
     if not judged:
-        return [], {}
+        return [], skipped
     try:
         source = Source.open(made)
     except ValueError as error:
-        return [], dict.fromkeys(judged, str(error))
+        return [], skipped | dict.fromkeys(judged, str(error))
     read, unread = readers(judged, source, made.clips, console)
     seen, unseen = geometry_judges(judged, source, made.clips, console)
-    return [*read, *seen], unread | unseen
+    return [*read, *seen], skipped | unread | unseen
 
 
-def _instructs(made: MadeSet) -> bool:
-    """Whether texts say what is to happen; a caption of what is seen anyway cannot be disobeyed."""
+def _text_decides(made: MadeSet) -> bool:
+    """Whether a clip can disobey its text: an instruction, or a caption when no frame shows what it says."""
     task = TASKS.get(made.settings.get("task", ""))
-    return task is not None and task.instructs
+    return made.settings.get("num_observed") == 0 or (task is not None and task.instructs)

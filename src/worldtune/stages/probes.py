@@ -1,6 +1,9 @@
 """Probes for evaluate: train one per control on the real training clips of the cache, once, and read made clips.
 
-Shape legend: N clips, V views, T frames (pixel or latent, as said), H W rows and columns, C channels, D numbers.
+A look is what a probe sees at once: all views of a clip, or one of them, where each view was told something else.
+
+Shape legend: N clips, V views, L looks at a clip (1 or V), T frames (pixel or latent, as said), H W rows and columns,
+C channels, D numbers.
 """
 
 import hashlib
@@ -40,7 +43,7 @@ class Reader:
     deviation_D: NDArray[np.float64]
     """Over the training clips; NaN where a number never varies."""
     commanded: Mapping[str, NDArray[np.float32]]
-    """Clip id -> [T,D], for the judged clips and those whose control the shuffled column was given."""
+    """Clip id -> [L,T,D], for the judged clips and those whose control the shuffled column was given."""
     choices: tuple[NDArray[np.float32], ...]
     """For a room that names: the different commands [K,D] of all these clips; else nothing."""
     is_commanded: ClassVar[bool] = True
@@ -53,12 +56,16 @@ class Reader:
     def errors(
         self, made_VTHWC: NDArray[np.uint8], real_VTHWC: NDArray[np.uint8], clip: ClipInfo, commanded_by: str
     ) -> dict[str, float | None]:
-        """How far a clip is from the control of the clip `commanded_by`; None where it is not defined."""
+        """How far a clip is from the control of the clip `commanded_by`, averaged over looks; None is undefined."""
         unit: Any = self.deviation_D if self.room.READING.in_deviations else 1
-        read_TD, commanded_TD = self.probe.read(made_VTHWC) / unit, self.commanded[commanded_by] / unit
-        found = self.room.errors(read_TD, commanded_TD, clip.num_observed_latents, *self.choices)
-        assert found.keys() <= self.measures.keys(), f"{self.control}: errors without a meaning"
-        return {name: value if math.isfinite(value) else None for name, value in found.items()}
+        commanded_LTD = self.commanded[commanded_by] / unit
+        found = [
+            self.room.errors(self.probe.read(look) / unit, commanded_TD, clip.num_observed_latents, *self.choices)
+            for look, commanded_TD in zip(_looks(made_VTHWC, len(commanded_LTD)), commanded_LTD, strict=True)
+        ]
+        assert found[0].keys() <= self.measures.keys(), f"{self.control}: errors without a meaning"
+        values = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+        return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
     def to_json(self) -> dict[str, Any]:
         """What the report says of it."""
@@ -88,23 +95,30 @@ def room_of(control: str) -> Obedience | None:
     return cast(Obedience, importlib.import_module(f"{package}.obedience"))
 
 
+def _looks(video_VTHWC: NDArray[np.uint8], count: int) -> list[NDArray[np.uint8]]:
+    """All views at once, or each alone."""
+    return [video_VTHWC] if count == 1 else list(video_VTHWC[:, None])
+
+
 def _targets(source: Source, index: int, control: str, room: Obedience) -> NDArray[np.float32]:
-    """What a clip shows by its own recording, [T,D]."""
+    """What a clip shows by its own recording, [L,T,D]."""
     tensors = source.cache.tensors(index, f"{control}/")
     if not tensors:
         raise ValueError(f"{source.cache.folder}: has no {control} control")
     found = room.targets({name.split("/", 1)[1]: tensor.numpy() for name, tensor in tensors.items()})
-    return found if found.ndim == 2 else np.tile(found, (source.cache.header.grid.frames, 1))
+    return found[:, None].repeat(source.cache.header.grid.frames, 1) if room.READING.by_view else found[None]
 
 
 def _reader(control: str, room: Obedience, source: Source, clips: Sequence[ClipInfo], console: Console) -> Reader:
     training = source.training(MAX_CLIPS)
-    targets_NTD = np.stack([_targets(source, index, control, room) for index in training])
+    targets_NLTD = np.stack([_targets(source, index, control, room) for index in training])
+    num_looks = 1 if (targets_NLTD == targets_NLTD[:, :1]).all() else targets_NLTD.shape[1]
+    targets_NTD = targets_NLTD[:, :num_looks].reshape(-1, *targets_NLTD.shape[2:])
     key = _key(source, targets_NTD)
     folder = source.cache.folder / f"probe-{control}"
     kept = load_probe(folder, key)
     if kept is None:
-        kept = _trained(control, source, training, targets_NTD, console)
+        kept = _trained(control, source, training, num_looks, targets_NTD, console)
         save_probe(*kept, key, folder)
     probe, schooling = kept
     moving_ND = targets_NTD[:, 1:].reshape(-1, targets_NTD.shape[-1]).astype(np.float64)
@@ -112,8 +126,8 @@ def _reader(control: str, room: Obedience, source: Source, clips: Sequence[ClipI
     constant_D = deviation_D <= 1e-6 * np.maximum(1, np.abs(moving_ND.mean(0)))
     places = source.places()
     wanted = {clip.id for clip in clips} | {clip.foreign_id for clip in clips if clip.foreign_id is not None}
-    commanded = {clip_id: _targets(source, places[clip_id], control, room) for clip_id in wanted}
-    every_KD = np.unique(np.stack([one_TD[0] for one_TD in commanded.values()]), axis=0)
+    commanded = {clip_id: _targets(source, places[clip_id], control, room)[:num_looks] for clip_id in wanted}
+    every_KD = np.unique(np.concatenate([one_LTD[:, 0] for one_LTD in commanded.values()]), axis=0)
     return Reader(
         control=control,
         room=room,
@@ -133,14 +147,20 @@ def _key(source: Source, targets_NTD: NDArray[np.float32]) -> str:
 
 
 def _trained(
-    control: str, source: Source, training: Sequence[int], targets_NTD: NDArray[np.float32], console: Console
+    control: str,
+    source: Source,
+    training: Sequence[int],
+    num_looks: int,
+    targets_NTD: NDArray[np.float32],
+    console: Console,
 ) -> tuple[Probe, Schooling]:
+    """targets: those of all looks at a clip one after another."""
     with Counter(f"reading real clips for the {control} probe", len(training), console) as counter:
         seen = []
         for index in training:
-            seen.append(pictures(source.clip(index).video_VTHWC))
+            seen += [pictures(look) for look in _looks(source.clip(index).video_VTHWC, num_looks)]
             counter.add(1)
-    groups = [source.cache.info(index)["episode"] for index in training]
+    groups = [source.cache.info(index)["episode"] for index in training for _ in range(num_looks)]
     with Counter(f"training the {control} probe", VISITS, console) as counter:
         return train_probe(
             torch.stack(seen), targets_NTD, groups, SEED, lambda visits: counter.add(visits - counter.done)

@@ -1,6 +1,6 @@
-"""Whether a clip shows the instructed deed: a probe names the instruction from the video.
+"""Whether a clip shows what its text says: a probe names the text from the video.
 
-Shape legend: V views, L text rows, T latent frames, D width of a text row, K instructions to choose from.
+Shape legend: V views, L text rows, T latent frames, D width of a text row, K texts to choose from.
 """
 
 from collections.abc import Mapping
@@ -10,50 +10,53 @@ from numpy.typing import NDArray
 
 from worldtune.contract.nouns import Measure, Reading
 
-READING = Reading(names=True)
-"""`errors` is given the instructions of all judged clips, to choose from."""
+READING = Reading(by_view=True, names=True)
+"""Each view is asked for its own text where they differ. `errors` is given the texts of all judged clips, to choose
+from."""
 
 MEASURES: dict[str, Measure] = {
-    "instruction_named": Measure(
-        label="instruction named",
+    "text_named": Measure(
+        label="text named",
         better="higher",
         decimals=3,
-        meaning="Share of clips whose instruction a probe names from the video, out of all different instructions of "
-        "the judged clips. The probe was trained on real clips; its share on real clips is the most to expect.",
+        meaning="Share of clips (of views, where each has its own text) whose text a probe names from the video, out "
+        "of all different texts of the judged clips. The probe was trained on real clips; its share on real clips is "
+        "the most to expect.",
     ),
-    "instruction_rank": Measure(
-        label="instruction rank",
+    "text_rank": Measure(
+        label="rank of the text",
         better="higher",
         decimals=3,
-        meaning="Share of the other instructions that the probe finds less fitting than the clip's own: 1 is the "
-        "best, 0.5 is guessing.",
+        meaning="Share of the other texts that the probe finds less fitting than the clip's own: 1 is the best, 0.5 is "
+        "guessing.",
     ),
 }
 
 
 def targets(arrays: Mapping[str, np.ndarray]) -> NDArray[np.float32]:
-    """What a probe reads from every latent frame: the mean of the text's true rows over all views, [D]."""
+    """What a probe reads from every latent frame: the mean of the true rows of each view's text, [V,D]."""
     rows_VLD = np.asarray(arrays["tokens"], np.float32)
-    is_true_VL = np.abs(rows_VLD).sum(-1) > 0
-    return rows_VLD.sum((0, 1)) / np.float32(max(1, int(is_true_VL.sum())))
+    num_true_V = (np.abs(rows_VLD).sum(-1) > 0).sum(1)
+    means_VD: NDArray[np.float32] = rows_VLD.sum(1) / np.maximum(1, num_true_V)[:, None].astype(np.float32)
+    return means_VD
 
 
 def errors(read_TD: np.ndarray, commanded_TD: np.ndarray, num_observed: int, others_KD: np.ndarray) -> dict[str, float]:
-    """MEASURES of one clip. others_KD: different instructions to choose from, the commanded one among them.
+    """MEASURES of one clip or view. others_KD: different texts to choose from, the commanded one among them.
 
-    An instruction fits by the cosine between it and what was read, both seen from the mean instruction. NaN with fewer
-    than two instructions. ValueError when every latent frame was given.
+    A text fits by the cosine between it and what was read, both seen from the mean text. NaN with fewer than two texts.
+    ValueError when every latent frame was given.
     """
     first = max(1, num_observed)
     if first >= len(read_TD):
-        raise ValueError(f"all {len(read_TD)} latent frames are given: there is no deed to judge")
+        raise ValueError(f"all {len(read_TD)} latent frames are given: there is nothing to judge")
     if len(others_KD) < 2:
         return dict.fromkeys(MEASURES, float("nan"))
     middle_D = others_KD.mean(0)
     fits_K = _cosine(others_KD - middle_D, read_TD[first:].mean(0) - middle_D)
     own = int(np.abs(others_KD - commanded_TD[0]).sum(1).argmin())
     worse = int((fits_K < fits_K[own]).sum())
-    return {"instruction_named": float(fits_K.argmax() == own), "instruction_rank": worse / (len(others_KD) - 1)}
+    return {"text_named": float(fits_K.argmax() == own), "text_rank": worse / (len(others_KD) - 1)}
 
 
 def _cosine(rows_KD: np.ndarray, row_D: np.ndarray) -> NDArray[np.float64]:
