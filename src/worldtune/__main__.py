@@ -180,6 +180,9 @@ def generate(
     seed: Annotated[int, typer.Option(help="Noise; the same for every column.")] = 0,
     split: Annotated[str, typer.Option(help="Which split to take the clips from.")] = "val",
     num_observed: Annotated[int, typer.Option(help="Leading latent frames that are given.")] = 1,
+    given: Annotated[
+        str, typer.Option(help="first-view: the first camera is given whole, the others follow it. Else: frames.")
+    ] = "frames",
     weights: WeightsOption = "ema",
     sharpen: Annotated[
         bool, typer.Option("--sharpen", help="Decode tokens with the base's diffusion decoder.")
@@ -197,6 +200,7 @@ def generate(
         seed=seed,
         split=split,
         num_observed=num_observed,
+        given=given,
         weights=weights,
         sharpen=sharpen,
         assignments=assignments or [],

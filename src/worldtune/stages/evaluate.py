@@ -114,13 +114,12 @@ def _errors(
 
 
 def _scored(path: Path, made: Made, real: Made, clip: ClipInfo) -> ClipScores:
-    latents = None
+    part, latents = slice(clip.num_given_views, None), None
     if made.latent_VTHWC is not None and real.latent_VTHWC is not None:
-        latents = made.latent_VTHWC, real.latent_VTHWC
+        latents = made.latent_VTHWC[part], real.latent_VTHWC[part]
+    pixels = made.pixels_VTHWC[part], real.pixels_VTHWC[part]
     try:
-        return clip_scores(
-            made.pixels_VTHWC, real.pixels_VTHWC, clip.num_observed_frames, latents, clip.num_observed_latents
-        )
+        return clip_scores(*pixels, clip.num_observed_frames, latents, clip.num_observed_latents)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -193,6 +192,7 @@ def _subtitle(sets: Sequence[MadeSet]) -> str:
     first = sets[0]
     clip = first.clips[0]
     frames = f"{clip.num_observed_frames} given frame{'s' * (clip.num_observed_frames != 1)}"
+    frames += ", the first view whole" if clip.num_given_views else ""
     parts = [f"{len(first.clips)} held-out clips", f"{len(sets)} seed{'s' * (len(sets) != 1)}", frames]
     if "training_steps" in first.settings:
         parts.append(f"{first.settings['training_steps']} training steps")

@@ -21,6 +21,7 @@ from torch import Tensor
 from worldtune import settings
 from worldtune.contract.cache import Cache
 from worldtune.contract.files import file_hash, write_whole
+from worldtune.contract.nouns import leading
 from worldtune.contract.protocols import Codec
 from worldtune.contract.randomness import generator
 from worldtune.dataset import Dataset, Window
@@ -40,6 +41,8 @@ from worldtune.video.write import write_video
 
 BATCH_SIZE = 8
 """Clips sampled at a time."""
+GIVEN = ("frames", "first-view")
+"""What the model is shown: the leading latent frames of every view; and the first view whole besides."""
 VIDEO_CRF = 12
 """Quality of the mp4 files for people; nearly lossless."""
 
@@ -53,18 +56,19 @@ def generate(
     seed: int = 0,
     split: str = "val",
     num_observed: int = 1,
+    given: str = GIVEN[0],
     weights: str = "ema",
     sharpen: bool = False,
     assignments: Sequence[str] = (),
 ) -> Path:
     """Write made clips (see `made_clips`) of the first `num_clips` clips of a split into `out`; return `out`.
 
-    num_observed: leading latent frames that are given. sharpen: decode tokens with the base's diffusion decoder.
-    assignments: sampler settings, "steps=10".
+    num_observed: leading latent frames that are given. given: one of GIVEN. sharpen: decode tokens with the base's
+    diffusion decoder. assignments: sampler settings, "steps=10".
     A killed generate continues with the same command; more clips may be asked for later. Raises ValueError when `out`
     holds other clips, or run, cache and dataset do not fit each other.
     """
-    job = _job(run, Cache.open(cache), seed, num_observed, weights, sharpen, assignments)
+    job = _job(run, Cache.open(cache), seed, num_observed, given, weights, sharpen, assignments)
     if num_clips < 1:
         raise ValueError(f"--num-clips must be at least 1, got {num_clips}")
     indices = job.cache.indices(split)
@@ -104,6 +108,7 @@ class _Job:
     sampler: Any
     seed: int
     num_observed: int
+    num_given_views: int
     weights: str
     decoder: str
     """Hash of the diffusion decoder; empty without one."""
@@ -138,6 +143,7 @@ def _job(
     cache: Cache,
     seed: int,
     num_observed: int,
+    given: str,
     weights: str,
     sharpen: bool,
     assignments: Sequence[str],
@@ -149,6 +155,11 @@ def _job(
     grid = cache.header.grid
     if not 0 <= num_observed < grid.frames:
         raise ValueError(f"--num-observed must be in 0..{grid.frames - 1} latent frames, got {num_observed}")
+    if given not in GIVEN:
+        raise ValueError(f"--given must be one of {', '.join(GIVEN)}, got {given!r}")
+    num_given_views = int(given == "first-view")
+    if num_given_views >= grid.views:
+        raise ValueError(f"--given {given} needs clips of several views, those of {cache.folder} have {grid.views}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = find_base(run.base, run.codec_path, run.text_encoder_path)
     codec = sharpened(base) if sharpen else base.codec()
@@ -161,6 +172,7 @@ def _job(
         sampler=sampler,
         seed=seed,
         num_observed=num_observed,
+        num_given_views=num_given_views,
         weights=weights,
         decoder=identity(base) if sharpen else "",
         device=device,
@@ -173,6 +185,7 @@ def _command(job: _Job, cache: Path, out: Path, num_clips: int, split: str, assi
     words += [f"--num-clips {num_clips} --seed {job.seed} --split {split} --num-observed {job.num_observed}"]
     words += [
         f"--weights {job.weights}",
+        *(["--given first-view"] if job.num_given_views else []),
         *(["--sharpen"] if job.decoder else []),
         *(f"--set {assignment}" for assignment in assignments),
     ]
@@ -185,7 +198,8 @@ def _settings(job: _Job, cache: Path, split: str) -> dict[str, Any]:
     if not path.exists():
         raise ValueError(f"{path}: no such file; the run is not finished, start the same `worldtune train` again")
     header = job.cache.header
-    sharpened_by = {"decoder": job.decoder} if job.decoder else {}
+    special = {"decoder": job.decoder} if job.decoder else {}
+    special |= {"given": "first-view"} if job.num_given_views else {}
     return {
         "task": job.settings.task,
         "controls": list(job.settings.controls),
@@ -202,7 +216,7 @@ def _settings(job: _Job, cache: Path, split: str) -> dict[str, Any]:
         "text_encoder": header.text_encoder,
         "window": header.window,
         "clips_hash": file_hash(cache / "index.json"),
-        **sharpened_by,
+        **special,
     }
 
 
@@ -247,6 +261,7 @@ def _clip_info(job: _Job, index: int, partners: dict[int, int]) -> ClipInfo:
         fps_hz=float(info["fps_hz"]),
         num_observed_frames=max(0, 1 + (job.num_observed - 1) * grid.frames_per_latent),
         num_observed_latents=job.num_observed,
+        num_given_views=job.num_given_views,
         foreign_id=None if foreign is None else foreign["id"],
         foreign_texts=[] if foreign is None else list(foreign["texts"]),
     )
@@ -260,7 +275,7 @@ def _make_all(job: _Job, made: MadeSet, indices: Sequence[int], partners: dict[i
     }
     makers: dict[str, Callable[[list[int]], Iterator[Made]]] = {
         REAL: lambda chosen: _given(job, chosen, lambda real: real),
-        "copy": lambda chosen: _given(job, chosen, lambda real: _copied(real, made.clips[0].num_observed_frames)),
+        "copy": lambda chosen: _given(job, chosen, lambda real: _copied(real, made.clips[0])),
         "codec": lambda chosen: _round_trips(job, chosen),
         "post-trained": lambda chosen: _sampled(job, load_world(job.folder, job.cache, job.weights), chosen, chosen),
         "base": lambda chosen: _sampled(job, base_world(job.folder, job.cache), chosen, chosen),
@@ -293,10 +308,10 @@ def _given(job: _Job, chosen: list[int], change: Callable[[np.ndarray], np.ndarr
         yield job.encoded(change(clip.video_VTHWC))
 
 
-def _copied(real_VTHWC: np.ndarray, num_observed: int) -> np.ndarray:
-    """The clip with its last observed frame held to the end."""
-    held = real_VTHWC.copy()
-    held[:, num_observed:] = real_VTHWC[:, num_observed - 1 : num_observed]
+def _copied(real_VTHWC: np.ndarray, clip: ClipInfo) -> np.ndarray:
+    """The clip with its last observed frame held to the end; views that are given go on."""
+    held, first = real_VTHWC.copy(), clip.num_observed_frames
+    held[clip.num_given_views :, first:] = real_VTHWC[clip.num_given_views :, first - 1 : first]
     return held
 
 
@@ -318,6 +333,9 @@ def _sampled(job: _Job, world: WorldModel, chosen: list[int], controlled_by: lis
         batch = clips.batch(chosen[part])
         batch.controls = clips.batch(controlled_by[part]).controls
         batch.num_observed_B = torch.full((batch.size,), job.num_observed)
+        if job.num_given_views:
+            batch.observed_BVT = leading(batch.num_observed_B, batch.target).clone()
+            batch.observed_BVT[:, : job.num_given_views] = True
         generators = [generator(job.seed, 0, f"generate/{clip_id}") for clip_id in batch.clip_ids]
         with autocast(precision, job.device):
             targets = world.sample(batch.to(job.device), generators, job.sampler)

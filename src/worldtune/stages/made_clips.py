@@ -46,6 +46,8 @@ class ClipInfo:
     """Leading pixel frames that the model was given."""
     num_observed_latents: int
     """The same in latent frames."""
+    num_given_views: int = 0
+    """Leading views that the model was given whole: they show nothing of what it can do."""
     foreign_id: str | None = None
     """Clip whose control the shuffled column was given."""
     foreign_texts: list[str] = field(default_factory=list)
