@@ -137,12 +137,20 @@ def test_cached_decoding_in_bf16_is_as_far_from_fp32_as_the_full_forward(mixed: 
     assert (cached - exact).square().mean() < 1.2 * (full - exact).square().mean()
 
 
-def test_decoding_copies_no_weight_and_wants_adapters_merged() -> None:
-    network = model(TOY_TEXT)
+def test_decoding_copies_no_large_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, ids = model(TOY_TEXT), tokens()
+    wanted = logits(network, ids, {})
+    monkeypatch.setattr("worldtune.families.autoregressive.decode_step.MOST_COPIED", 0)
     rows = network.guide(network.layout(1, 3, 3, 4))
     step = DecodeStep(network, rows, network.new_cache(1, 37, rows))
     assert step._output_DX.data_ptr() == network.output.weight.data_ptr()
     assert step._layers[1]._down_CD.data_ptr() == network.blocks[1].mlp.down.weight.data_ptr()
+    torch.testing.assert_close(decoded(network, ids, {}, 20), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_decoding_wants_adapters_merged() -> None:
+    network = model(TOY_TEXT)
+    rows = network.guide(network.layout(1, 3, 3, 4))
     adapt(network, AdapterConfig(train="lora"), targets=["blocks.1.mlp.up"], condition=(), seed=0)
     with pytest.raises(AssertionError, match="merge adapters first"):
         DecodeStep(network, rows, network.new_cache(1, 37, rows))
