@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> None:
             "codec": {"room": "nano_video", "path": f"../{args.latents.name}"},
             "trained_with": {"tokens": tokens.identity, "latents": latents.identity},
             "missing_std": std_RC.tolist(),
-            "settings": ["steps=1", "sigma_max=40.0", "sigma_min=0.01", "guidance=0.0"],
+            "settings": ["steps=2", "sigma_max=40.0", "sigma_min=0.01", "guidance=0.0"],
         },
     )
 

@@ -1,20 +1,24 @@
 """The diffusion decoder as a codec: no effect at the start, a function of the tokens alone, and its way to generate."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from nano.judge_decoder import edge_strength
 from tests.stages.test_autoregressive import make_run
 from tests.stages.toy_autoregressive import NUM_CODES, make_base
 from worldtune.codecs import nano_video
 from worldtune.contract.cache import Cache
 from worldtune.contract.condition import Widths
 from worldtune.contract.files import read_json, write_json
+from worldtune.dataset import Dataset, Window
 from worldtune.families.diffusion.config import NetworkConfig
 from worldtune.families.diffusion.logvariance import DiffusionModel
 from worldtune.families.diffusion.weights import save
+from worldtune.metrics.pixels import psnr_db
 from worldtune.networks.nano_video.network import Autoencoder, NanoCodecConfig
 from worldtune.stages.base import find_base
 from worldtune.stages.decoder import DESCRIPTION, DiffusionDecoder, sharpened
@@ -125,3 +129,18 @@ def test_generate_decodes_with_it_when_asked(tmp_path: Path) -> None:
     assert "decoder" not in outs["plain"].settings
     with pytest.raises(ValueError, match="holds clips made with another decoder"):
         generate(tmp_path / "run", tmp_path / "cache", tmp_path / "sharp", num_clips=1)
+
+
+def test_the_shipped_decoder_fits_what_is_shipped_with_it() -> None:
+    """It belongs to these codecs and to this code: its mean is closer to the clip, what it draws is sharper."""
+    base = find_base("nano-autoregressive")
+    decoder = sharpened(base)
+    assert base.decoder_path is not None
+    assert sum(path.stat().st_size for path in base.decoder_path.rglob("*.safetensors")) < 1.5e6
+    clip = Dataset.open(Path(__file__).parents[2] / "samples" / "rooms").read_clip(5, 0, Window(**base.window))
+    real = clip.video_VTHWC
+    ids = decoder.encode(torch.from_numpy(real)[None])
+    plain, drawn = decoder.tokens.decode(ids)[0].numpy(), decoder.decode(ids)[0].numpy()
+    mean = decoder.with_sampler(replace(decoder.sampler, steps=1)).decode(ids)[0].numpy()
+    assert psnr_db(mean, real, 1) > psnr_db(plain, real, 1) > psnr_db(drawn, real, 1) > psnr_db(plain, real, 1) - 2
+    assert edge_strength(plain) < edge_strength(drawn) < edge_strength(real)
