@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo matrix test check format golden benchmark clean
+.PHONY: setup demo matrix test check format benchmark clean
 
 .venv/runtime: pyproject.toml
 	$(PYTHON) -m venv .venv
