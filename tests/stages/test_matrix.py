@@ -1,5 +1,7 @@
 """The matrix on a toy base: its table, its results, going on after a cut, and a cell that fails."""
 
+import html
+import re
 import shutil
 from pathlib import Path
 
@@ -81,7 +83,14 @@ def test_a_matrix_that_was_cut_off_goes_on(toys: Path, trained: list[str], monke
 
     cells = run(toys)
     assert trained == ["general", "action"], "nothing is trained twice"
-    assert {path.name for path in (toys / "out").iterdir()} == {"general-base", "action-base"}
+    assert {path.name for path in (toys / "out").iterdir()} == {"general-base", "action-base", "index.html"}
+    overview = (toys / "out" / "index.html").read_text()
+    links = set(re.findall(r'href="([^"]+report.html)"', overview))
+    assert links == {f"{cell}-base/report/report.html" for cell in ("general", "action")}
+    assert all((toys / "out" / link).exists() for link in links)
+    assert overview.count("Not yet.") == 4, "the other four tasks"
+    for cell in cells:
+        assert html.escape(cell.report["verdict"][0]) in overview
     for cell in cells:
         assert cell.report == read_json(toys / "results" / f"{cell.task}-diffusion.json")
         assert cell.report["num_clips"] == 2
@@ -116,6 +125,7 @@ def test_a_cell_that_fails_is_named(
     assert [path.name for path in results.iterdir()] == ["general-diffusion.json"], "the others are not stopped"
     failures = [line for line in printed.splitlines() if "failed:" in line]
     assert len(failures) == 2 * code, "once when it happens, once in the table"
+    assert ("Failed: " in (toys / "out" / "index.html").read_text()) == bool(code)
     for line in failures:
         assert "camera.intrinsics" in line
         assert "the control 'camera' needs this feature" in line

@@ -80,23 +80,34 @@ def _clips_note(num_shown: int, num_clips: int) -> str:
 
 def _clip(clip: ShownClip) -> str:
     """A clip: its films in step, and all their frames as strips."""
-    names = list(clip.films)
-    uris = ";".join(f"--film-{number}:url({uri})" for number, uri in enumerate(clip.films.values()))
     small = "clip small" if clip.width_px < SMALL_PX else "clip"
-    film_width = "6.5rem" if clip.width_px <= 1.4 * clip.height_px else "17rem"
-    style = f"--frames:{clip.num_frames};--ratio:{clip.width_px / clip.height_px:.4f};--film-width:{film_width};{uris}"
-    films = "".join(_figure(clip, name, number) for number, name in enumerate(names))
     strips = "".join(
         f'<p>{html.escape(name)}</p><div class="strip" style="background-image:var(--film-{number})"></div>'
-        for number, name in enumerate(names)
+        for number, name in enumerate(clip.films)
     )
     foreign = f" <br>shuffled: {html.escape(clip.foreign_text)}" if clip.foreign_text else ""
     return (
-        f'<article class="{small}" style="{html.escape(style)}" data-frames="{clip.num_frames}" '
-        f'data-fps="{clip.fps_hz:g}" data-observed="{clip.num_observed}"><h3>{html.escape(clip.id)}</h3>'
-        f'<p class="caption">{html.escape(clip.text) or "(no text)"}{foreign}</p><div class="films">{films}</div>'
+        f'<article class="{small}" {film_attributes(clip)}><h3>{html.escape(clip.id)}</h3>'
+        f'<p class="caption">{html.escape(clip.text) or "(no text)"}{foreign}</p>'
+        f'<div class="films">{film_figures(clip)}</div>'
         f'<details><summary>all frames</summary><div class="strips">{strips}</div></details></article>'
     )
+
+
+def film_attributes(clip: ShownClip) -> str:
+    """What the element around the films of a clip needs, for page.css and page.js."""
+    uris = ";".join(f"--film-{number}:url({uri})" for number, uri in enumerate(clip.films.values()))
+    film_width = "6.5rem" if clip.width_px <= 1.4 * clip.height_px else "17rem"
+    style = f"--frames:{clip.num_frames};--ratio:{clip.width_px / clip.height_px:.4f};--film-width:{film_width};{uris}"
+    return (
+        f'style="{html.escape(style)}" data-frames="{clip.num_frames}" data-fps="{clip.fps_hz:g}" '
+        f'data-observed="{clip.num_observed}"'
+    )
+
+
+def film_figures(clip: ShownClip) -> str:
+    """The films of a clip, which page.js runs in step."""
+    return "".join(_figure(clip, name, number) for number, name in enumerate(clip.films))
 
 
 def _figure(clip: ShownClip, name: str, number: int) -> str:

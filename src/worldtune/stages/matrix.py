@@ -23,6 +23,7 @@ from worldtune.run import compose
 from worldtune.stages.base import Base, find_base
 from worldtune.stages.evaluate import evaluate
 from worldtune.stages.generate import generate
+from worldtune.stages.matrix_index import cell_folder, write_index
 from worldtune.stages.prepare import prepare
 from worldtune.stages.train import train
 
@@ -83,7 +84,7 @@ def matrix(
     num_clips: int | None = None,
     assignments: Sequence[str] = (),
 ) -> list[Cell]:
-    """Run the cells and print the table.
+    """Run the cells, print the table, and keep OUT/index.html, which shows every cell with the way to its report.
 
     results: folder that gets every report as TASK-FAMILY.json. steps, num_clips, assignments: instead of, or after,
     what the plans say. ValueError, before anything is run, for a task or base that does not exist, and for results of
@@ -110,7 +111,10 @@ def matrix(
             except ValueError as error:
                 console.print(f"[red]failed:[/] {escape(str(error))}", soft_wrap=True)
                 cells.append(Cell(task=name, base=base.name, report=None, failure=str(error)))
+            failures = {(cell.task, cell.base): cell.failure for cell in cells if cell.report is None}
+            index = write_index(out, [base.name for base in found], failures)
     console.print(as_table(cells))
+    console.print(f"overview: {index}", soft_wrap=True)
     return cells
 
 
@@ -126,8 +130,7 @@ def run_cell(
 ) -> Path:
     """One cell from dataset to report; the path of report.json."""
     plan = PLANS[name]
-    # A base may be a folder: its own name, not the way to it.
-    folder = out / f"{name}-{Path(base.name).resolve().name}"
+    folder = cell_folder(out, name, base.name)
     controls = tasks.find(name).controls
     cache = prepare(samples / plan.sample, folder / "cache", base, controls=controls, window=plan.window)
     made = []
