@@ -279,13 +279,13 @@ def test_controls_compose(toys: Path, controls: tuple[str, ...], family: str, tm
 
 
 def filled(cell: Cell, folder: Path) -> Path:
-    """A copy of a run whose controls speak loudly: what started at zero holds large numbers."""
+    """A copy of a run whose controls speak loudly: what started at zero holds large numbers, for a gain of 8."""
     shutil.copytree(cell.folder, folder)
     names = assemble(cell.run, cell.cache)[1].new_and_zero
     path = folder / "weights" / "ema.safetensors"
     tensors, step = load_file(path), {"step": str(cell.run.loop.steps)}
     for place, name in enumerate(names):
-        loud = torch.randn(tensors[f"network.{name}"].shape, generator=generator(0, place, "loud"))
+        loud = torch.randn(tensors[f"network.{name}"].shape, generator=generator(0, place, "loud")) / 8
         tensors[f"network.{name}"] = loud
     save_file(tensors, path, step)
     return folder

@@ -35,7 +35,7 @@ def test_given_frames_do_not_count() -> None:
     read_TD = commanded(2)
     read_TD[:2] = OTHERS_KD[5]
     assert obedience.errors(read_TD, commanded(2), 2, OTHERS_KD)["text_named"] == 1.0
-    with pytest.raises(ValueError, match="no deed to judge"):
+    with pytest.raises(ValueError, match="there is nothing to judge"):
         obedience.errors(read_TD, commanded(2), 5, OTHERS_KD)
 
 
