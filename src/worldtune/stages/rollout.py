@@ -70,7 +70,7 @@ def rollout(
     steered.session.start(steered.observation(clip))
     steered.session.record()
     if controls is None:
-        made = _along_recording(steered, clip, chunks)
+        made = along_recording(steered, clip, chunks)
     else:
         made = _commanded(steered, read_commands(controls, steered.session.axes), chunks)
     if dataset is not None:
@@ -110,10 +110,14 @@ def _commanded(steered: Steered, commands: dict[str, np.ndarray], chunks: int | 
     )
 
 
-def _along_recording(steered: Steered, start: Start, chunks: int | None) -> Rollout:
+def along_recording(steered: Steered, start: Start, chunks: int | None) -> Rollout:
+    """Follow the controls recorded with a clip from which the session has just started, as far as its episode goes.
+
+    ValueError when more chunks are wanted than that.
+    """
     session = steered.session
     step = session.frames_per_step
-    context = 1 + (session.pace.context - 1) * session.grid.frames_per_latent
+    context = 1 + (session.context.shape[1] - 1) * session.grid.frames_per_latent
     real = steered.recording(start)
     frames = real.video_VTHWC.shape[1]
     total = (frames - context) // step

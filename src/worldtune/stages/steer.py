@@ -94,10 +94,10 @@ class Steered:
         whole = Window(**{**self.cache.header.window, "num_frames": frames})
         return self._dataset.read_clip(info["episode"], info["start"], whole)
 
-    def observation(self, start: Start) -> Observation:
-        """The first frames of a clip: as many as a window starts from."""
+    def observation(self, start: Start, latents: int | None = None) -> Observation:
+        """The first frames of a clip, so many latent frames of them; None: as many as a window starts from."""
         clip = self.clip(start)
-        frames = 1 + (self.session.pace.context - 1) * self.session.grid.frames_per_latent
+        frames = 1 + ((latents or self.session.pace.context) - 1) * self.session.grid.frames_per_latent
         return Observation(
             frames_VTHWC=clip.video_VTHWC[:, :frames], features=_first(clip.features, frames), texts=clip.texts
         )
