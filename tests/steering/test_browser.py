@@ -117,7 +117,7 @@ def test_turning_left_moves_the_scene_right_and_undo_takes_it_back(page: Any) ->
     wait(lambda: chunk(page) == 0 and np.array_equal(seen(page), before))
 
 
-def test_stick_slider_clip_words_and_focus(page: Any) -> None:
+def test_stick_slider_clip_words_and_focus(page: Any, server: Server) -> None:
     before = seen(page)
     box = page.locator("#stick-right").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -136,6 +136,10 @@ def test_stick_slider_clip_words_and_focus(page: Any) -> None:
     page.keyboard.press("Tab")
     page.fill("#text", "a door opens q e")
     page.press("#text", "Enter")
+    wait(lambda: server.world.session.texts == ("a door opens q e",))
+    page.fill("#seed", "7")
+    page.press("#seed", "Enter")
+    wait(lambda: server.world.session.seed == 7)
     page.focus("#starts button >> nth=1")
     page.keyboard.press("Enter")
     wait(lambda: np.array_equal(seen(page), picture(1)))
@@ -151,6 +155,22 @@ def test_a_picture_of_ones_own_can_be_sent(page: Any) -> None:
     wait(lambda: abs(seen(page).astype(int) - 90).max() <= 1)
     page.set_input_files("#file", {"name": "b.png", "mimeType": "image/png", "buffer": b"nothing"})
     wait(lambda: "not a whole JPEG" in page.text_content("#problem"))
+
+
+def test_a_picture_can_be_dropped_on_the_page(page: Any) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(np.full((30, 40, 3), 40, np.uint8)).save(stream, "PNG")
+    page.evaluate(
+        """(bytes) => {
+          const carried = new DataTransfer();
+          carried.items.add(new File([new Uint8Array(bytes)], "a.png", { type: "image/png" }));
+          const how = { dataTransfer: carried, bubbles: true, cancelable: true };
+          for (const type of ["dragover", "drop"]) document.body.dispatchEvent(new DragEvent(type, how));
+        }""",
+        list(stream.getvalue()),
+    )
+    wait(lambda: abs(seen(page).astype(int) - 40).max() <= 1)
+    hold(page, "ArrowLeft", 4)
 
 
 def test_record_and_download(page: Any, tmp_path: Path) -> None:

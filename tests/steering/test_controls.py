@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.steering.toy import EGO_FROM_CAMERA, ego_path, make_run
+from tests.steering.toy import EGO_FROM_CAMERA, FAMILIES, ego_path, make_run
 from worldtune.contract.nouns import Clip, Grid
 from worldtune.controls import action, camera, trajectory
 from worldtune.controls.action import steering as action_steering
@@ -142,9 +142,10 @@ def test_a_level_stays_where_it_was_put(tmp_path: Path) -> None:
     assert np.allclose(commands["action_1"][1:], [0.01] * 4 + [0] * 4)
 
 
-def test_a_rig_on_a_vehicle_is_driven_and_shows_all_views(tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_rig_on_a_vehicle_is_driven_and_shows_all_views(family: str, tmp_path: Path) -> None:
     controls = ("text", "views", "trajectory", "camera")
-    steered = open_run(make_run(tmp_path, "diffusion", controls, views=("front", "left")))
+    steered = open_run(make_run(tmp_path, family, controls, views=("front", "left")))
     session = steered.session
     assert [axis.name for axis in session.axes] == ["speed", "turn_left"], "cameras follow the vehicle"
     session.start(steered.observation(steered.starts()[0]))
