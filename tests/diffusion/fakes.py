@@ -19,7 +19,8 @@ class KnownNetwork(nn.Module):
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor], condition_mask: bool) -> None:
         super().__init__()
-        self.function, self.config = function, SimpleNamespace(condition_mask=condition_mask)
+        self.function = function
+        self.config = SimpleNamespace(condition_mask=condition_mask, frame_repeat=False, trajectory_numbers=0)
         self.patch_embed = nn.Linear(1, 1, bias=False)
         self.calls: list[dict] = []
 

@@ -1,14 +1,19 @@
 """Single-to-multi and subsets of cameras through the stages, on toy bases of both families."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from tests.data.moving import moving_dataset
 from tests.stages import toy_autoregressive
 from tests.training import toy_base
+from worldtune.contract.cache import Cache
 from worldtune.contract.files import read_json
+from worldtune.contract.randomness import generator
 from worldtune.metrics.pixels import psnr_db
 from worldtune.run import compose
 from worldtune.stages.base import find_base
@@ -17,6 +22,8 @@ from worldtune.stages.generate import generate
 from worldtune.stages.made_clips import MadeSet
 from worldtune.stages.prepare import prepare
 from worldtune.stages.train import train
+from worldtune.stages.world import WorldModel, load_world, present_views
+from worldtune.training.batches import Clips
 
 BASES = {"diffusion": toy_base.make_base, "autoregressive": toy_autoregressive.make_base}
 RIG = ("front", "left", "right")
@@ -82,3 +89,72 @@ def test_a_single_view_has_nobody_to_follow_it(toys: Path, tmp_path: Path) -> No
     train(run, tmp_path / "run")
     with pytest.raises(ValueError, match="--given first-view needs clips of several views"):
         generate(tmp_path / "run", cache, tmp_path / "out", given="first-view")
+
+
+def world_on(toys: Path, run: Path, family: str, views: tuple[str, ...], out: Path) -> WorldModel:
+    """The run's model for clips of these cameras."""
+    moving_dataset(out / "data", views)
+    base = find_base(str(toys / family))
+    cache = prepare(out / "data", out / "cache", base, controls=("text", "views"), window={})
+    return load_world(run, Cache.open(cache))
+
+
+@every_family
+def test_a_run_with_view_dropout_serves_any_of_its_cameras(toys: Path, family: str, tmp_path: Path) -> None:
+    run = run_of(toys, family, tmp_path / "run", "control.views.view_dropout=0.5")
+    world = world_on(toys, run, family, ("right", "front"), tmp_path / "two")
+    cache = Cache.open(tmp_path / "two/cache")
+    batch = Clips(cache, ("text", "views")).batch(cache.indices("val"))
+    told = world.condition(batch, {})
+    assert told.released.camera_BV is not None
+    assert told.released.camera_BV.tolist() == [[2, 0]] * 2
+    assert told.dense_BVTHWC is not None
+    assert torch.equal(told.dense_BVTHWC[0, :, 0, 0, 0], world.controls["views"].identity[[2, 0]])
+    out = generate(run, cache.folder, tmp_path / "out", num_clips=1)
+    made = MadeSet.open(out)
+    assert made.clips[0].views == ["right", "front"]
+    assert made.read(made.clips[0].id, "post-trained").pixels_VTHWC.shape[0] == 2
+    strangers = world_on(toys, run, family, ("front", "back"), tmp_path / "other")
+    batch = Clips(Cache.open(tmp_path / "other/cache"), ("text", "views")).batch([0])
+    with pytest.raises(ValueError, match="trained with the cameras front, left, right, and the clips have front, back"):
+        strangers.condition(batch, {})
+
+
+def test_a_run_without_view_dropout_wants_all_its_cameras(toys: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="trained on another views control"):
+        world_on(toys, toys / "run-diffusion", "diffusion", ("front", "left"), tmp_path)
+
+
+@every_family
+def test_missing_views_are_seen_nowhere_and_given_ones_have_company(toys: Path, family: str, tmp_path: Path) -> None:
+    run = run_of(toys, family, tmp_path / "run", "control.views.view_dropout=1")
+    cache = Cache.open(toys / f"cache-{family}")
+    world = load_world(run, cache)
+    batch = Clips(cache, ("text", "views")).batch([0, 1])
+    seen: list[tuple[int, list[int]]] = []
+    real_loss = world.family.loss
+
+    def spy(model, batch, condition, generator, config):
+        seen.append((batch.target.shape[1], condition.released.camera_BV[0].tolist()))
+        assert condition.text_BVLD.shape[1] == condition.dense_BVTHWC.shape[1] == batch.target.shape[1]
+        return real_loss(model, batch, condition, generator, config)
+
+    world.family = SimpleNamespace(loss=spy)
+    losses = [world.train().loss(batch, generator(0, step, "test"))[0].item() for step in (0, 0, 1, 2, 3, 4, 5)]
+    assert losses[0] == losses[1], "which views are missing is a function of the step"
+    assert {views for views, _ in seen} == {1}
+    assert {camera for _, cameras in seen for camera in cameras} == {0, 1, 2}
+    world.eval().loss(batch, generator(0, 0, "test"))
+    assert seen[-1] == (3, [0, 1, 2]), "validation is on all views"
+    if family == "diffusion":
+        world.run = replace(world.run, objective=replace(world.run.objective, first_view_observed=1.0))
+        world.train().loss(batch, generator(0, 0, "test"))
+        assert seen[-1][0] == 2
+
+
+def test_views_are_missing_independently() -> None:
+    drawn = [tuple(present_views(3, 0.25, 1, generator(0, step, "test"))) for step in range(2000)]
+    shares = [np.mean([view in chosen for chosen in drawn]) for view in range(3)]
+    assert shares == pytest.approx([0.75] * 3, abs=0.04)
+    assert len(set(drawn)) == 7, "every subset but the empty one"
+    assert {len(present_views(3, 1.0, 2, generator(0, step, "test"))) for step in range(20)} == {2}

@@ -1,10 +1,11 @@
 """Condition: the closed set of carriers by which any control reaches any family.
 
-Shape legend: B batch, V views, T latent frames, H W latent grid, C channels, L text tokens, D width.
+Shape legend: B batch, V views, T latent frames, H W latent grid, C channels, L text tokens, D width, K numbers of a
+trajectory.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -33,6 +34,32 @@ class Widths:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Released:
+    """What networks know from their own pre-training, and read besides the carriers; others leave it out.
+
+    A control gives it whether or not the network has a place for it, and it does not start at zero.
+    """
+
+    camera_BV: Tensor | None = None
+    """int64: which of the network's cameras each view is. None: in order."""
+    frame_repeat_BV: Tensor | None = None
+    """How often frames of a camera were repeated, divided by 10. None: never."""
+    trajectory_BK: Tensor | None = None
+    """The way ahead from the first frame, point after point, in the units of the released models; zeros: unknown."""
+
+    @staticmethod
+    def join(parts: Sequence["Released"]) -> "Released":
+        """What any of them says; two must not say the same thing."""
+        said: dict[str, Tensor] = {}
+        for one in fields(Released):
+            found = [value for part in parts if (value := getattr(part, one.name)) is not None]
+            assert len(found) <= 1, f"two controls give {one.name}"
+            if found:
+                said[one.name] = found[0]
+        return Released(**said)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Condition:
     """What controls say about a batch, in words every family knows.
 
@@ -45,6 +72,7 @@ class Condition:
     """One vector per latent frame."""
     dense_BVTHWC: Tensor | None = None
     """One vector per latent cell."""
+    released: Released = field(default_factory=Released)
 
     @staticmethod
     def join(parts: Sequence["Condition"]) -> "Condition":
@@ -61,6 +89,7 @@ class Condition:
             text_BVLD=cat([part.text_BVLD for part in parts], 2),
             frame_BVTD=cat([part.frame_BVTD for part in parts], -1),
             dense_BVTHWC=cat([part.dense_BVTHWC for part in parts], -1),
+            released=Released.join([part.released for part in parts]),
         )
 
     def on_grid(self, views: int, frames: int, height: int, width: int) -> "Condition":
@@ -76,6 +105,24 @@ class Condition:
             text_BVLD=laid(self.text_BVLD, (views, -1)),
             frame_BVTD=laid(self.frame_BVTD, (views, frames)),
             dense_BVTHWC=laid(self.dense_BVTHWC, (views, frames, height, width)),
+            released=self.released,
+        )
+
+    def of_views(self, chosen: Sequence[int]) -> "Condition":
+        """Some views of it; an axis that is shared stays shared."""
+
+        def part(tensor: Tensor | None) -> Tensor | None:
+            return tensor if tensor is None or tensor.shape[1] == 1 else tensor[:, list(chosen)]
+
+        return Condition(
+            text_BVLD=part(self.text_BVLD),
+            frame_BVTD=part(self.frame_BVTD),
+            dense_BVTHWC=part(self.dense_BVTHWC),
+            released=Released(
+                camera_BV=part(self.released.camera_BV),
+                frame_repeat_BV=part(self.released.frame_repeat_BV),
+                trajectory_BK=self.released.trajectory_BK,
+            ),
         )
 
     @property

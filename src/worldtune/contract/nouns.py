@@ -4,7 +4,8 @@ Shape legend: B batch, V views, T frames (pixel frames in a Clip, latent frames 
 columns, C channels, L text tokens, D width.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,11 @@ class Batch:
             num_observed_B=None if self.num_observed_B is None else self.num_observed_B.to(device),
             observed_BVT=None if self.observed_BVT is None else self.observed_BVT.to(device),
         )
+
+    def of_views(self, chosen: Sequence[int]) -> "Batch":
+        """Some views of the targets. The controls stay those of all views, for they are encoded before."""
+        observed_BVT = None if self.observed_BVT is None else self.observed_BVT[:, list(chosen)]
+        return replace(self, target=self.target[:, list(chosen)], observed_BVT=observed_BVT)
 
     @property
     def size(self) -> int:

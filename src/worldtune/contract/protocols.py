@@ -85,6 +85,8 @@ class Control(Protocol):
         `example` holds the arrays of one batch: they tell the widths. keep_B False nulls the control for that row.
         A module may have `fit(clips: Iterable[dict[str, Tensor]])`: it is called once, with the arrays of every
         training clip, before the first step; what it learns belongs into buffers, which are saved with the weights.
+        A module may have `adopt(saved: Mapping[str, Tensor])`: it is called before weights are loaded, with its own
+        saved tensors, to take their sizes where they serve this data too.
         """
         ...
 

@@ -32,7 +32,7 @@ from worldtune.stages.counter import Counter
 from worldtune.stages.decoder import identity, sharpened
 from worldtune.stages.made_clips import MEANINGS, REAL, ClipInfo, Made, MadeSet
 from worldtune.stages.provenance import circumstances
-from worldtune.stages.world import WorldModel, base_world, load_world
+from worldtune.stages.world import WorldModel, base_world, load_world, weights_path
 from worldtune.training.batches import Clips
 from worldtune.training.log import FILE as METRICS_FILE
 from worldtune.training.loop import resolved_precision
@@ -194,9 +194,7 @@ def _command(job: _Job, cache: Path, out: Path, num_clips: int, split: str, assi
 
 def _settings(job: _Job, cache: Path, split: str) -> dict[str, Any]:
     """What decides the pixels, as plain JSON values."""
-    path = job.folder / "weights" / f"{job.weights}.safetensors"
-    if not path.exists():
-        raise ValueError(f"{path}: no such file; the run is not finished, start the same `worldtune train` again")
+    path = weights_path(job.folder, job.weights)
     header = job.cache.header
     special = {"decoder": job.decoder} if job.decoder else {}
     special |= {"given": "first-view"} if job.num_given_views else {}

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from worldtune.contract.cache import Cache
+from worldtune.contract.condition import Condition
 from worldtune.contract.nouns import Batch, Coverage
 from worldtune.contract.randomness import generator
 from worldtune.run import Run
@@ -120,11 +121,14 @@ def require_base_loss(world: WorldModel, cache: Cache, batch: Batch) -> float:
     """The loss before training. ValueError unless it is the base's own for the same clips and noise.
 
     The base's own is computed by a second network that has none of the task's controls but text, which every base
-    was pre-trained with. A difference means that a control does not start at zero or that weights got lost.
+    was pre-trained with, and is told what it knows as a released network. A difference means that a control does not
+    start at zero or that weights got lost.
     """
     plain_run = dataclasses.replace(world.run, controls=tuple(name for name in world.run.controls if name == "text"))
     plain, _ = assemble(plain_run, cache)
-    got, wanted = _full_loss(world, batch), _full_loss(plain, batch)
+    condition = world.condition(batch, {})
+    known = dataclasses.replace(plain.condition(batch, {}), released=condition.released)
+    got, wanted = _first_loss(world, batch, condition), _first_loss(plain, batch, known)
     if not abs(got - wanted) <= TOLERANCE * max(abs(wanted), 1.0):
         raise ValueError(
             f"the loss before the first step is {got:.6f}, but the base's own is {wanted:.6f} for the same clips and "
@@ -133,10 +137,10 @@ def require_base_loss(world: WorldModel, cache: Cache, batch: Batch) -> float:
     return got
 
 
-def _full_loss(world: WorldModel, batch: Batch) -> float:
-    """Loss with every control present."""
+def _first_loss(world: WorldModel, batch: Batch, condition: Condition) -> float:
+    """With no control dropped, and always the same noise."""
     noise = generator(world.run.seed, 0, "start")
     world.eval()
-    loss, _ = world.family.loss(world.network, batch, world.condition(batch, {}), noise, world.run.objective)
+    loss, _ = world.family.loss(world.network, batch, condition, noise, world.run.objective)
     world.train()
     return loss.item()

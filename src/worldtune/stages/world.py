@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -47,7 +48,14 @@ class WorldModel(nn.Module):
         for name in self.controls:
             draws_B = torch.rand(batch.size, generator=generator)
             keep[name] = (draws_B >= self.run.control[name].dropout).to(batch.target.device)
-        return self.family.loss(self.network, batch, self.condition(batch, keep), generator, self.run.objective)
+        condition = self.condition(batch, keep)
+        missing = getattr(self.run.control.get("views"), "view_dropout", 0.0)
+        if self.training and missing > 0:
+            # A view that is to be given whole needs another one to follow it.
+            fewest = 2 if getattr(self.run.objective, "first_view_observed", 0) > 0 else 1
+            chosen = present_views(batch.target.shape[1], missing, fewest, generator)
+            batch, condition = batch.of_views(chosen), condition.of_views(chosen)
+        return self.family.loss(self.network, batch, condition, generator, self.run.objective)
 
     @torch.inference_mode()
     def sample(self, batch: Batch, generators: Sequence[torch.Generator], sampler: Any) -> Tensor:
@@ -55,6 +63,13 @@ class WorldModel(nn.Module):
         nothing_B = torch.zeros(batch.size, dtype=torch.bool, device=batch.target.device)
         null = self.condition(batch, dict.fromkeys(self.controls, nothing_B))
         return self.family.sample(self.network, batch, self.condition(batch, {}), null, generators, sampler)
+
+
+def present_views(num_views: int, missing: float, fewest: int, generator: torch.Generator) -> list[int]:
+    """Views of a training step: each is missing with a probability of its own, but so many stay at least."""
+    draws_V = torch.rand(num_views, generator=generator)
+    order = draws_V.argsort(descending=True).tolist()
+    return sorted(order[: max(min(fewest, num_views), int((draws_V >= missing).sum()))])
 
 
 def assemble(run: Run, cache: Cache) -> tuple[WorldModel, Coverage]:
@@ -112,30 +127,45 @@ def control_arrays(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 def load_world(folder: Path, cache: Cache, weights: str = "ema") -> WorldModel:
     """The post-trained model of a finished run; `weights` is "ema" or "raw"."""
-    run = load_run(folder)
-    world, _ = assemble(run, cache)
+    world = base_world(folder, cache)
+    path = weights_path(folder, weights)
+    for name, encoder in world.controls.items():
+        _require_same_sizes(name, encoder, _saved_control(path, name), path, cache)
+    world.load_state_dict(load_file(path), strict=True)
+    return world.eval()
+
+
+def base_world(folder: Path, cache: Cache) -> WorldModel:
+    """The same run's model before post-training."""
+    world, path = assemble(load_run(folder), cache)[0].eval(), weights_path(folder, "ema")
+    for name, encoder in world.controls.items():
+        if hasattr(encoder, "adopt"):
+            encoder.adopt(_saved_control(path, name))  # type: ignore[operator]
+    return world
+
+
+def weights_path(folder: Path, weights: str) -> Path:
+    """The file of a finished run; `weights` is "ema" or "raw". ValueError when it is not finished."""
     path = folder / "weights" / f"{weights}.safetensors"
     if not path.exists():
         raise ValueError(f"{path}: no such file; the run is not finished, start the same `worldtune train` again")
-    weights_by_name = load_file(path)
-    for name, encoder in world.controls.items():
-        _require_same_sizes(name, encoder, weights_by_name, path, cache)
-    world.load_state_dict(weights_by_name, strict=True)
-    return world.eval()
+    return path
+
+
+def _saved_control(path: Path, name: str) -> dict[str, Tensor]:
+    """The tensors of a control's encoder in a run's weights, keys without the control's name."""
+    prefix = f"controls.{name}."
+    with safe_open(path, framework="pt") as stream:
+        return {key.removeprefix(prefix): stream.get_tensor(key) for key in stream.keys() if key.startswith(prefix)}  # noqa: SIM118
 
 
 def _require_same_sizes(name: str, encoder: nn.Module, saved: dict[str, Tensor], path: Path, cache: Cache) -> None:
     """ValueError when a control of the cache is not as wide as the one that the run was trained on."""
     for key, tensor in encoder.state_dict().items():
-        trained = saved.get(f"controls.{name}.{key}")
+        trained = saved.get(key)
         if trained is None or trained.shape != tensor.shape:
             had = "none" if trained is None else f"{list(trained.shape)}"
             raise ValueError(
                 f"{path}: trained on another {name} control than {cache.folder} has ({key} is {had}, the cache needs "
                 f"{list(tensor.shape)}); use a cache of the same kind of data"
             )
-
-
-def base_world(folder: Path, cache: Cache) -> WorldModel:
-    """The same run's model before post-training."""
-    return assemble(load_run(folder), cache)[0].eval()

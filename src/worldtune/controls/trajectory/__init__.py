@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from worldtune.contract.condition import Condition, Widths
+from worldtune.contract.condition import Condition, Released, Widths
 from worldtune.contract.nouns import Clip, Field, Grid
 from worldtune.contract.poses import planar
 from worldtune.controls.trajectory.path import NUM_POINTS, future_path, relative_motion, require_ego
@@ -84,14 +84,19 @@ class TrajectoryNumbers(nn.Module):
         self.widths = Widths(frame=1 + motion * (kind != "path") + path * (kind != "motion"))
 
     def forward(self, arrays: dict[str, Tensor], keep_B: Tensor) -> Condition:
-        """Condition with frame [B,1,T,D], the same for all views; channel 0 is 1 where it is kept, all 0 where not."""
+        """Condition with frame [B,1,T,D], the same for all views; channel 0 is 1 where it is kept, all 0 where not.
+
+        A released network that reads trajectories is told the path ahead of the first frame, point after point.
+        """
         motion = arrays["motion"].float()
         speed = motion / arrays["seconds"].float()[:, None, :, None] / motion.new_tensor(SPEED_SCALE)
         parts = [torch.ones_like(speed[:, :, 0, :1])]
         if self.kind != "path":
             parts.append(speed.flatten(2))
+        path_BTK3 = arrays["path"].float() / motion.new_tensor(PATH_SCALE)
         if self.kind != "motion":
-            path = arrays["path"].float() / motion.new_tensor(PATH_SCALE)
-            parts += [path.flatten(2), arrays["path_known"].float()]
-        rows_BTD = torch.cat(parts, -1) * keep_B.to(motion.dtype)[:, None, None]
-        return Condition(frame_BVTD=rows_BTD[:, None])
+            parts += [path_BTK3.flatten(2), arrays["path_known"].float()]
+        is_kept_B1 = keep_B.to(motion.dtype)[:, None]
+        rows_BTD = torch.cat(parts, -1) * is_kept_B1[..., None]
+        released = Released(trajectory_BK=path_BTK3[:, 0].flatten(1) * is_kept_B1)
+        return Condition(frame_BVTD=rows_BTD[:, None], released=released)

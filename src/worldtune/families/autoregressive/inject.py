@@ -74,8 +74,15 @@ class ViewEmbedding(nn.Module):
         """Zero."""
         nn.init.zeros_(self.table.weight)
 
-    def forward(self, layout: Layout) -> Tensor:
-        """[S, D]. ValueError for more views than there are rows in the table."""
-        if layout.views > MAX_VIEWS:
-            raise ValueError(f"the network tells {MAX_VIEWS} views apart, got {layout.views}")
-        return layout.at_own_rows(self.table(layout.view_of_cell(self.table.weight.device)))
+    def forward(self, layout: Layout, camera_BV: Tensor | None) -> Tensor:
+        """[B or 1, S, D]. camera: which row of the table each view has; None: in order.
+
+        ValueError for more views than there are rows in the table.
+        """
+        most = layout.views if camera_BV is None else int(camera_BV.max()) + 1
+        if most > MAX_VIEWS:
+            raise ValueError(f"the network tells {MAX_VIEWS} views apart, got {most}")
+        if camera_BV is None:
+            camera_BV = torch.arange(layout.views, device=self.table.weight.device)[None]
+        cells_BN = camera_BV[:, layout.view_of_cell(camera_BV.device)]
+        return layout.at_own_rows(self.table(cells_BN))

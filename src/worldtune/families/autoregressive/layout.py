@@ -48,9 +48,9 @@ class Layout:
         """[B, N, ...] -> [B, V, T, H, W, ...]."""
         return cells_BN.unflatten(1, (self.frames, self.views, self.height, self.width)).transpose(1, 2)
 
-    def at_own_rows(self, cells_N: Tensor) -> Tensor:
-        """[N, C] -> [S, C]: what belongs to a row's own cell; the begin token has none, zeros."""
-        return F.pad(cells_N, (0, 0, self.num_begin, 0))
+    def at_own_rows(self, cells_BN: Tensor) -> Tensor:
+        """[..., N, C] -> [..., S, C]: what belongs to a row's own cell; the begin token has none, zeros."""
+        return F.pad(cells_BN, (0, 0, self.num_begin, 0))
 
     def at_predictors(self, cells_BN: Tensor) -> Tensor:
         """[..., N, C] -> [..., S, C]: what belongs to the cell that a row predicts; zeros at the last row.

@@ -76,10 +76,12 @@ class VideoTransformer(nn.Module):
         text_BVLC: Tensor | None = None,
         frame_BVTC: Tensor | None = None,
         dense_BVTHWC: Tensor | None = None,
+        camera_BV: Tensor | None = None,
     ) -> Rows:
         """All rows of a clip. Text None is the same as zero text; zero rows of text are attended to, as in Cosmos.
 
-        Raises ValueError for a carrier that the network was not built for, for a missing one, and for another shape.
+        camera: which of the network's views each one is; None: in order. Raises ValueError for a carrier that the
+        network was not built for, for a missing one, and for another shape.
         """
         grid = (layout.views, layout.frames)
         check_given("frame carrier", frame_BVTC, grid, self.widths.frame)
@@ -95,7 +97,7 @@ class VideoTransformer(nn.Module):
             cos_NE=cos_SE,
             sin_NE=sin_SE,
             absolute_ND=absolute_SD,
-            added_BND=self._added(layout, frame_BVTC, dense_BVTHWC, dtype),
+            added_BND=self._added(layout, frame_BVTC, dense_BVTHWC, camera_BV, dtype),
             text_BLC=text_BLC,
             text_mask_NL=mask_SL,
         )
@@ -108,7 +110,12 @@ class VideoTransformer(nn.Module):
             raise ValueError(f"text must be [B, {wanted[0]}, L, {wanted[1]}], got {list(text_BVLC.shape)}")
 
     def _added(
-        self, layout: Layout, frame_BVTC: Tensor | None, dense_BVTHWC: Tensor | None, dtype: torch.dtype
+        self,
+        layout: Layout,
+        frame_BVTC: Tensor | None,
+        dense_BVTHWC: Tensor | None,
+        camera_BV: Tensor | None,
+        dtype: torch.dtype,
     ) -> Tensor | None:
         """[B or 1, S, D]: controls of the predicted cell, and the token's own view."""
         parts = []
@@ -117,7 +124,7 @@ class VideoTransformer(nn.Module):
         if self.dense_injection is not None and dense_BVTHWC is not None:
             parts.append(layout.at_predictors(self.dense_injection(dense_BVTHWC.to(dtype), layout)))
         if self.view_embedding is not None:
-            parts.append(self.view_embedding(layout)[None])
+            parts.append(self.view_embedding(layout, camera_BV))
         return sum(parts[1:], start=parts[0]).to(dtype) if parts else None
 
     def hidden(self, tokens_BN: Tensor, rows: Rows, cache: Cache | None = None) -> Tensor:

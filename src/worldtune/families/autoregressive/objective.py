@@ -60,6 +60,7 @@ def loss(
         text_BVLC=condition.text_BVLD,
         frame_BVTC=condition.frame_BVTD,
         dense_BVTHWC=condition.dense_BVTHWC,
+        camera_BV=condition.released.camera_BV,
     )
     hidden_BSD = model.hidden(sequence_BS[:, :-1], rows)
     scored_BS = _scored_rows(layout, given_BVT)

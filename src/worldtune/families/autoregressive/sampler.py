@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from worldtune.contract.condition import Condition
+from worldtune.contract.condition import Condition, Released
 from worldtune.contract.nouns import Batch
 from worldtune.families.autoregressive.draw import draw
 from worldtune.families.autoregressive.generate import fill
@@ -128,6 +128,7 @@ def _fill_window(
         text_BVLC=condition.text_BVLD,
         frame_BVTC=None if condition.frame_BVTD is None else condition.frame_BVTD[:, :, index_T],
         dense_BVTHWC=None if condition.dense_BVTHWC is None else condition.dense_BVTHWC[:, :, index_T],
+        camera_BV=condition.released.camera_BV,
     )
 
     def choose(logits_RX: Tensor, cell: int) -> Tensor:
@@ -173,9 +174,13 @@ def _uniform_by_row(layout: Layout, generators: Sequence[torch.Generator], devic
 def _stacked(condition: Condition, null: Condition) -> Condition:
     """Both along the batch axis."""
 
-    def cat(name: str) -> Tensor | None:
-        first, second = vars(condition)[name], vars(null)[name]
+    def cat(name: str, first: Tensor | None, second: Tensor | None) -> Tensor | None:
         assert (first is None) == (second is None), f"condition and null disagree about {name}"
-        return None if first is None else torch.cat([first, second])
+        return None if first is None or second is None else torch.cat([first, second])
 
-    return Condition(text_BVLD=cat("text_BVLD"), frame_BVTD=cat("frame_BVTD"), dense_BVTHWC=cat("dense_BVTHWC"))
+    return Condition(
+        text_BVLD=cat("text", condition.text_BVLD, null.text_BVLD),
+        frame_BVTD=cat("frame", condition.frame_BVTD, null.frame_BVTD),
+        dense_BVTHWC=cat("dense", condition.dense_BVTHWC, null.dense_BVTHWC),
+        released=Released(camera_BV=cat("camera", condition.released.camera_BV, null.released.camera_BV)),
+    )

@@ -105,6 +105,7 @@ def denoise(
 ) -> Tensor:
     """The network's estimate of the clean latents in x = clean + sigma noise, in the dtype of x.
 
+    A network that knows views or trajectories is told those of `condition.released`; another one leaves them out.
     Observed frames are replaced on the way in and on the way out, so they receive no gradient. `show_observed` False
     leaves the input as it is.
     """
@@ -117,6 +118,10 @@ def denoise(
         mask_BVTHW = observed.mask_BVT11.expand(-1, -1, -1, height, width)
         if show_observed:
             seen_BVTHWC = torch.where(observed.is_observed_BVT111, observed.shown_BVTHWC, seen_BVTHWC)
+    config, released = model.net.config, condition.released
+    trajectory_BK = released.trajectory_BK
+    if trajectory_BK is None:
+        trajectory_BK = x_BVTHWC.new_zeros(len(x_BVTHWC), config.trajectory_numbers)
     out_BVTHWC = model.net(
         seen_BVTHWC.to(compute_dtype(model, x_BVTHWC.device)),
         factors.noise_B.float(),
@@ -125,6 +130,9 @@ def denoise(
         condition_mask_BVTHW=mask_BVTHW,
         frame_BVTD=condition.frame_BVTD,
         dense_BVTHWC=condition.dense_BVTHWC,
+        camera_BV=released.camera_BV,
+        frame_repeat_BV=released.frame_repeat_BV if config.frame_repeat else None,
+        trajectory_BK=trajectory_BK if config.trajectory_numbers else None,
     )
     clean_BVTHWC = factors.skip * x_BVTHWC + factors.out * out_BVTHWC.to(x_BVTHWC.dtype)
     if observed is None:

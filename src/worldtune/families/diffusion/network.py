@@ -159,6 +159,7 @@ class GeneralDIT(nn.Module):
         padding_mask_BHW: Tensor | None = None,
         frame_BVTD: Tensor | None = None,
         dense_BVTHWC: Tensor | None = None,
+        camera_BV: Tensor | None = None,
         frame_repeat_BV: Tensor | None = None,
         trajectory_BK: Tensor | None = None,
         tokens_BVTHW: Tensor | None = None,
@@ -168,9 +169,10 @@ class GeneralDIT(nn.Module):
         x is already scaled by c_in. c_noise = 0.25 ln(sigma) is [B], or [B, V, T] for a level per latent frame.
         Text rows that are zero are padding; None is the same as zero text. fps may be None for single frames only.
         condition_mask is 1 where a frame is given; padding_mask is 1 where there is no picture, of any size (None: all
-        picture). frame_repeat is how often a camera's frames were repeated, divided by 10 (None: never). tokens have
-        the latent frames of x on a grid of their own height and width. Raises ValueError for an input that the network
-        was not built for, for a missing one, and for a grid larger than the configured one.
+        picture). camera is which of the network's views each one is (None: in order). frame_repeat is how often a
+        camera's frames were repeated, divided by 10 (None: never). tokens have the latent frames of x on a grid of
+        their own height and width. Raises ValueError for an input that the network was not built for, for a missing
+        one, and for a grid larger than the configured one.
         """
         self._check_shapes(x_BVTHWC, c_noise_BT, text_BVLD, fps_hz_B, frame_repeat_BV)
         config, grid = self.config, x_BVTHWC.shape[:5]
@@ -181,8 +183,9 @@ class GeneralDIT(nn.Module):
         check_given("trajectory", trajectory_BK, trajectory)
         sides = grid[3:] if tokens_BVTHW is None else tokens_BVTHW.shape[-2:]
         check_given("token grid", tokens_BVTHW, (*grid[:3], *sides) if config.num_tokens else None)
+        who = None if self.view_channels is None else self.view_channels(x_BVTHWC, camera_BV, frame_repeat_BV)
         x_BFSD = self._embed(
-            x_BVTHWC, condition_mask_BVTHW, padding_mask_BHW, frame_repeat_BV, trajectory_BK, tokens_BVTHW, dense_BVTHWC
+            x_BVTHWC, condition_mask_BVTHW, padding_mask_BHW, who, trajectory_BK, tokens_BVTHW, dense_BVTHWC
         )
         embedding_BGD, lora_BGK, token_BF1D = self._embed_noise(c_noise_BT, frame_BVTD, x_BVTHWC.dtype)
         if token_BF1D is not None:
@@ -237,7 +240,7 @@ class GeneralDIT(nn.Module):
         x_BVTHWC: Tensor,
         condition_mask_BVTHW: Tensor | None,
         padding_mask_BHW: Tensor | None,
-        frame_repeat_BV: Tensor | None,
+        view_channels_BVTHWC: Tensor | None,
         trajectory_BK: Tensor | None,
         tokens_BVTHW: Tensor | None,
         dense_BVTHWC: Tensor | None,
@@ -251,8 +254,8 @@ class GeneralDIT(nn.Module):
             planes.append(self.token_channels(x_BVTHWC, tokens_BVTHW))
         if self.config.padding_mask:
             planes.append(padding_plane(x_BVTHWC, padding_mask_BHW))
-        if self.view_channels is not None:
-            planes.append(self.view_channels(x_BVTHWC, frame_repeat_BV))
+        if view_channels_BVTHWC is not None:
+            planes.append(view_channels_BVTHWC)
         if self.trajectory_channels is not None:
             planes.append(self.trajectory_channels(x_BVTHWC, trajectory_BK))
         x_BFSD = self.patch_embed(patchify(torch.cat(planes, dim=-1), patch))

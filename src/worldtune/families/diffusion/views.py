@@ -23,10 +23,19 @@ class ViewChannels(nn.Module):
         if self.repeat is not None:
             nn.init.zeros_(self.repeat.bias)
 
-    def forward(self, x_BVTHWC: Tensor, frame_repeat_BV: Tensor | None) -> Tensor:
-        """[B, V, T, H, W, view channels], constant within a view."""
+    def forward(self, x_BVTHWC: Tensor, camera_BV: Tensor | None, frame_repeat_BV: Tensor | None) -> Tensor:
+        """[B, V, T, H, W, view channels], constant within a view. camera: which identity each view has; None: in order.
+
+        ValueError for a camera that the network does not know.
+        """
         batch, views = x_BVTHWC.shape[:2]
-        rows_BVC = self.identity[:views].to(x_BVTHWC.dtype).expand(batch, -1, -1)
+        if camera_BV is None:
+            rows_BVC = self.identity[:views].expand(batch, -1, -1)
+        elif int(camera_BV.max()) >= len(self.identity):
+            raise ValueError(f"the network knows {len(self.identity)} views, got view {int(camera_BV.max()) + 1}")
+        else:
+            rows_BVC = self.identity[camera_BV]
+        rows_BVC = rows_BVC.to(x_BVTHWC.dtype)
         if self.repeat is not None:
             tens_BV = x_BVTHWC.new_zeros(batch, views) if frame_repeat_BV is None else frame_repeat_BV
             rows_BVC = rows_BVC + self.repeat(tens_BV[..., None].to(x_BVTHWC.dtype))
