@@ -4,7 +4,7 @@
 Every way of decoding sees the same tokens: those of the clip (the round trip), and those that the base generates after
 the clip's first frame. Measured on frames 1 .. 16 of each clip: PSNR and SSIM to the clip; edges, the mean absolute
 difference of neighbouring pixels over that of the real clips, 1 where as sharp; FD-own on the continuous codec's
-latents, by which no way of decoding may be compared with a codec's own report.
+latents, against the real clips.
 
 Shape legend: N clips, V = 1 views, T frames, H W pixels or grid, C channels, L text rows, D width.
 """
