@@ -1,6 +1,7 @@
 """The benchmark compares equal models and says what it measured."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,46 +12,61 @@ pytest.importorskip("transformers")
 from rich.console import Console
 
 from benchmarks import autoregressive as benchmark
+from benchmarks import generation, llamas
 from worldtune.families.autoregressive.presets import preset
 
-TOY = benchmark.Shape(
-    network=benchmark._plain(
+TOY = llamas.Shape(
+    network=llamas.plain(
         preset("nano"), width=32, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=16, mlp_width=48, vocab_size=30,
         max_frames=3, max_height=2, max_width=3,
     ),
     training_batch=2,
+    generated=(1, 2),
+    uncached=True,
 )  # fmt: skip
+THREE = [generation.OURS, generation.LLAMA, generation.UNCACHED]
 
 
-def test_both_sides_are_one_model_and_make_the_same_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    benchmark.trainers(TOY, 0)
-    made = {name: make() for name, make in benchmark.generators(TOY, 2, 0, uncached=True).items()}
-    assert made[benchmark.OURS].shape == (2, 18)
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_all_ways_make_the_same_tokens(batch_size: int) -> None:
+    made = {name: way() for name, way in generation.ways(TOY, batch_size, 0, compiled=False).items()}
+    assert list(made) == THREE[: 4 - batch_size]
+    assert made[generation.OURS].shape == (batch_size, 18)
     for name, ids in made.items():
-        assert torch.equal(ids, made[benchmark.OURS]), name
-    models = benchmark.models
+        assert torch.equal(ids, made[generation.OURS]), name
 
-    def unequal(shape: benchmark.Shape, seed: int) -> tuple:
-        ours, theirs = models(shape, seed)
+
+def test_training_steps_of_unequal_models_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [contender.name for contender in benchmark.trainers(TOY, 0)][:2] == THREE[:2]
+    llama: Callable[[Any], Any] = llamas.llama
+
+    def unequal(network: Any) -> Any:
+        model = llama(network)
         with torch.no_grad():
-            theirs.lm_head.weight[0, 0] += 1
-        return ours, theirs
+            model.lm_head.weight[0, 0] += 1
+        return model
 
-    monkeypatch.setattr(benchmark, "models", unequal)
-    with pytest.raises(ValueError, match="the models differ"):
+    monkeypatch.setattr(llamas, "llama", unequal)
+    with pytest.raises(ValueError, match="transformers Llama differs from ours"):
         benchmark.trainers(TOY, 0)
 
 
 def test_a_measured_shape_has_every_number_and_prints(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "read_bandwidth", lambda: 1e9)
-    monkeypatch.setitem(benchmark.SHAPES, "nano", replace(TOY))
-    case = benchmark.measure("nano", batch_size=2, rounds=1, seed=0)
-    assert list(case["training"]) == [benchmark.OURS, benchmark.LLAMA]
-    assert list(case["generation"]) == [benchmark.OURS, benchmark.LLAMA, benchmark.UNCACHED]
+    monkeypatch.setattr(generation, "read_bandwidth", lambda: 1e9)
+    monkeypatch.setitem(llamas.SHAPES, "nano", TOY)
+    case = benchmark.measure("nano", rounds=2, seed=0, compiled=False)
+    assert list(case["training"])[:2] == THREE[:2]
     for row in case["training"].values():
         assert sum(row["shares"].values()) == pytest.approx(1)
-    weights = case["num_parameters"] - 30 * 32
-    assert case["bound_tokens_per_s"] == pytest.approx(2 * 1e9 / (4 * weights))
+        assert len(row["all_s"]) == 2
+    assert [list(made["ways"]) for made in case["generation"]] == [THREE, THREE[:2]]
+    made = case["generation"][1]
+    assert made["bytes_per_step"] == 4 * (case["num_parameters"] - 30 * 32)
+    assert made["ways"][generation.LLAMA]["speed"] == 1
+    ours = made["ways"][generation.OURS]
+    assert ours["tokens_per_s"] == pytest.approx(2 * 12 / (sum(ours["all_s"]) / 2))
+    assert made["share_of_bound"] <= 12 * made["bytes_per_step"] / 1e9 / min(ours["all_s"])
+    assert sum(made["shares_of_step"].values()) == pytest.approx(1)
     console = Console(record=True, width=140)
-    console.print(benchmark.as_table(case))
+    console.print(*benchmark.as_tables(case))
     assert "transformers Llama" in console.export_text()
