@@ -13,7 +13,7 @@ from worldtune.contract.nouns import Batch
 from worldtune.contract.randomness import generator
 from worldtune.training import checkpoint
 from worldtune.training.ema import EmaConfig
-from worldtune.training.loop import LoopConfig, train
+from worldtune.training.loop import LoopConfig, resolved_precision, train
 from worldtune.training.optim import OptimConfig
 from worldtune.training.parallel import Processes
 from worldtune.training.state import TrainState
@@ -73,7 +73,7 @@ def pretrain(
             checkpoint_every=plan.save_every,
         ),
         optim=plan.optim,
-        precision="fp32",
+        precision=resolved_precision("auto", torch.device("cpu")),
         seed=0,
         where=Processes(),
         report=report,
