@@ -13,9 +13,10 @@ from worldtune.contract.nouns import Batch
 from worldtune.contract.randomness import generator
 from worldtune.training import checkpoint
 from worldtune.training.ema import EmaConfig
-from worldtune.training.loop import LoopConfig, resolved_precision, train
+from worldtune.training.loop import LoopConfig, train
 from worldtune.training.optim import OptimConfig
 from worldtune.training.parallel import Processes
+from worldtune.training.precision import resolved_precision
 from worldtune.training.state import TrainState
 
 LossFn = Callable[[Batch, torch.Generator], tuple[Tensor, dict[str, Tensor]]]

@@ -11,9 +11,10 @@ from tests.training.toys import ToyWorld, toy_batch, toy_batches, toy_world
 from worldtune.contract.nouns import Batch
 from worldtune.training import loop
 from worldtune.training.ema import EmaConfig
-from worldtune.training.loop import LoopConfig, resolved_precision
+from worldtune.training.loop import LoopConfig
 from worldtune.training.optim import OptimConfig
 from worldtune.training.parallel import ParallelConfig, Processes, wrap
+from worldtune.training.precision import resolved_precision
 from worldtune.training.state import TrainState
 from worldtune.training.validate import validation_losses
 

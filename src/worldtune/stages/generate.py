@@ -35,8 +35,7 @@ from worldtune.stages.provenance import circumstances
 from worldtune.stages.world import WorldModel, base_world, load_world, weights_path
 from worldtune.training.batches import Clips
 from worldtune.training.log import FILE as METRICS_FILE
-from worldtune.training.loop import resolved_precision
-from worldtune.training.parallel import autocast
+from worldtune.training.precision import autocast, resolved_precision
 from worldtune.video.write import write_video
 
 BATCH_SIZE = 8

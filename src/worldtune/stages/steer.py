@@ -32,8 +32,7 @@ from worldtune.steering.session import Session
 from worldtune.steering.signals import Driven
 from worldtune.steering.state import FRAMES, TOKENS, Observation, Pace
 from worldtune.steering.take import CAMERA_PREFIX, Take
-from worldtune.training.loop import resolved_precision
-from worldtune.training.parallel import autocast
+from worldtune.training.precision import autocast, resolved_precision
 from worldtune.video.resample import frame_indices, resize
 from worldtune.video.write import write_video
 

@@ -14,8 +14,8 @@ from worldtune.contract.randomness import generator
 from worldtune.run import Run
 from worldtune.stages.world import WorldModel, assemble, fit_controls
 from worldtune.training import adapters, optim
-from worldtune.training.loop import resolved_precision
 from worldtune.training.parallel import Processes
+from worldtune.training.precision import resolved_precision
 
 TOLERANCE = 1e-5
 """Largest relative difference of the first loss from the base's: new columns of zeros may change the order of sums."""

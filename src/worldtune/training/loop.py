@@ -12,7 +12,8 @@ from worldtune.contract.nouns import Batch
 from worldtune.contract.randomness import derived_seed, generator
 from worldtune.training.batches import rows
 from worldtune.training.optim import OptimConfig, clip_gradients, learning_rate, set_learning_rate
-from worldtune.training.parallel import Processes, autocast, communicate_gradients
+from worldtune.training.parallel import Processes, communicate_gradients
+from worldtune.training.precision import autocast
 from worldtune.training.state import TrainState
 
 Values = dict[str, float]
@@ -139,12 +140,3 @@ def _pieces(batch: Batch, count: int) -> Iterator[Batch]:
 def num_tokens(batch: Batch) -> int:
     """Cells of the latent grid, or token ids, in a batch."""
     return batch.target.shape[:5].numel()
-
-
-def resolved_precision(precision: str, device: torch.device) -> str:
-    """What "auto" means here: bf16 where the hardware computes in it, fp32 elsewhere."""
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"

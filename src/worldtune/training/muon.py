@@ -1,6 +1,6 @@
 """Muon (Jordan et al. 2024): hidden matrices move by their orthogonalised momentum, everything else by AdamW.
 
-Torch's own Muon multiplies in bfloat16, which most CPUs emulate dozens of times slower; here it is float32 on a CPU,
+Torch's own Muon multiplies in bfloat16, which many CPUs emulate dozens of times slower; here it is float32 on those,
 and matrices of one shape go through together.
 
 Shape legend: N matrices of one shape, R rows, C columns, R <= C.
@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+
+from worldtune.training.precision import resolved_precision
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration that pushes all singular values towards 1."""
@@ -73,8 +75,9 @@ class Muon:
                 alike[tuple(sorted(ahead.shape))].append((parameter, ahead if len(ahead) <= len(ahead.T) else ahead.T))
         for shape, group in alike.items():
             stacked_NRC = torch.stack([ahead for _, ahead in group])
-            is_cpu = stacked_NRC.device.type == "cpu"
-            updates_NRC = orthogonalised(stacked_NRC if is_cpu else stacked_NRC.bfloat16()).to(stacked_NRC.dtype)
+            if resolved_precision("auto", stacked_NRC.device) == "bf16":
+                stacked_NRC = stacked_NRC.bfloat16()
+            updates_NRC = orthogonalised(stacked_NRC).to(group[0][0].dtype)
             for (parameter, _), update in zip(group, updates_NRC, strict=True):
                 parameter.mul_(1 - lr * decay)
                 parameter.sub_(

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -109,8 +108,3 @@ def local(tensor: Tensor) -> Tensor:
 def full(tensor: Tensor) -> Tensor:
     """The whole of a tensor that may be sharded. Every process must call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def autocast(precision: str, device: torch.device) -> Any:
-    """Context of the forward pass: bf16 compute over fp32 weights, or plain fp32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")

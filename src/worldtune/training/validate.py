@@ -8,7 +8,8 @@ from torch import Tensor
 from worldtune.contract.nouns import Batch
 from worldtune.contract.randomness import generator
 from worldtune.training.batches import with_foreign
-from worldtune.training.parallel import Processes, autocast
+from worldtune.training.parallel import Processes
+from worldtune.training.precision import autocast
 from worldtune.training.state import TrainState
 
 
