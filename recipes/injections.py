@@ -1,8 +1,9 @@
 """Which injection is best: `python -m recipes.injections --task TASK --base BASE --data CACHE --out NAME.json`.
 
-TASK is action or camera, CACHE what `worldtune prepare` wrote for it and for BASE. Every way of `recipes.injection_variants` is trained on
-the same clips in the same order with the same noise, from the base exactly (asserted), and judged on held-out clips
-with its own and with another episode's control. A command that was killed continues where it was.
+TASK is action or camera, CACHE what `worldtune prepare` wrote for it and for BASE. Every way of
+`recipes.injection_variants` is trained on the same clips in the same order with the same noise, from the base exactly
+(asserted), and judged on held-out clips with its own and with another episode's control. A command that was killed
+continues where it was.
 
 Shape legend: B batch, V views, T latent frames, H W latent grid, C channels.
 """
