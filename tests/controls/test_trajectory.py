@@ -113,11 +113,37 @@ def test_dropped_is_zeros_and_standing_still_is_not_dropped():
 @pytest.mark.parametrize(("kind", "width"), [("motion", 1 + 15), ("path", 1 + 256), ("both", 1 + 15 + 256)])
 def test_kinds_have_their_width_and_the_scale_of_one(kind: str, width: int):
     arrays = batched(aligned(circle(13, speed_mps=10, rate_radps=0.5)))
-    condition = trajectory.encoder(arrays, trajectory.Config(kind=kind))(arrays, torch.ones(1, dtype=torch.bool))
+    condition = trajectory.encoder(arrays, trajectory.Config(kind=kind, pose=False))(
+        arrays, torch.ones(1, dtype=torch.bool)
+    )
     assert condition.widths == Widths(frame=width)
     if kind != "path":
         assert condition.frame_BVTD is not None
         close(condition.frame_BVTD[0, 0, 1, 4:7], torch.tensor([1.0, 0.125, 1.0]), atol=1e-2)
+
+
+def test_poses_are_seen_from_the_first_frame():
+    arrays = aligned(circle(13, speed_mps=10, rate_radps=0.5))
+    assert not arrays["pose"][0].any()
+    close(
+        torch.from_numpy(arrays["pose"][1:].reshape(-1, 3)),
+        torch.from_numpy(accumulate(arrays["motion"][1:, 1:].reshape(-1, 3))).float(),
+        atol=1e-4,
+    )
+    told = trajectory.encoder(batched(arrays), trajectory.Config(kind="motion"))
+    condition = told(batched(arrays), torch.ones(1, dtype=torch.bool))
+    assert condition.widths == told.widths == Widths(frame=1 + 15 + 12)
+    assert condition.frame_BVTD is not None
+    end_m = condition.frame_BVTD[0, 0, -1, -3:] * torch.tensor(trajectory.POSE_SCALE)
+    close(end_m, torch.from_numpy(arrays["pose"][-1, -1]), atol=1e-5)
+
+
+def test_a_cache_without_poses_is_told_to_be_made_again():
+    arrays = batched(aligned(circle(13)))
+    del arrays["pose"]
+    with pytest.raises(ValueError, match="cache was made without poses: prepare it again"):
+        trajectory.encoder(arrays, trajectory.Config())
+    assert trajectory.encoder(arrays, trajectory.Config(pose=False)).widths.frame == 1 + 15 + 256
 
 
 def conditions() -> tuple[Condition, Condition]:

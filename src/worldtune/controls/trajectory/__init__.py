@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from worldtune.contract.condition import Condition, Released, Widths
 from worldtune.contract.nouns import Clip, Field, Grid
 from worldtune.contract.poses import planar
-from worldtune.controls.trajectory.path import NUM_POINTS, future_path, relative_motion, require_ego
+from worldtune.controls.trajectory.path import NUM_POINTS, future_path, poses_since_start, relative_motion, require_ego
 
 FIELDS: dict[str, Field] = {"ego.world_from_ego": Field(shape=(4, 4), unit="m")}
 KINDS = ("motion", "path", "both")
@@ -24,6 +24,8 @@ SPEED_SCALE = (10.0, 2.0, 0.5)
 """Typical speeds forward and to the left in m/s and yaw rate in rad/s: what the model reads is of the order of 1."""
 PATH_SCALE = (10.0, 4.0, 1.0)
 """Divisors of x, y, z of path points, those of Cosmos."""
+POSE_SCALE = (5.0, 1.0, 0.25)
+"""Divisors of x, y in m and yaw in rad since the first frame: of the order of what a clip of two seconds shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,9 @@ class Config:
     kind: str = "both"
     """What a latent frame is told. "motion": the ego motion that it shows. "path": the way ahead from its moment, as in
     Cosmos (64 points, 0.1 s apart), as far as the clip goes. "both"."""
+    pose: bool = True
+    """Tell each latent frame also where the ego is, seen from the first frame: what a picture shows follows from the
+    given one and this alone, while motions have to be added up over the frames first."""
     dropout: float = 0.2
     """Share of training samples without trajectory, so that guidance on it is defined. 0..1."""
 
@@ -48,7 +53,8 @@ def align(clip: Clip, grid: Grid, config: Config) -> dict[str, np.ndarray]:
 
     `motion` [T,1+R,3]: dx, dy in m and yaw in rad, each in the ego frame where it starts; row 0 is the whole step from
     pixel frame (k-1)r to kr, the others are the r frames of it. Latent frame 0 has no motion: zeros.
-    `seconds` [1+R]: how long these take. `path` [T,64,3]: points in m in the ego frame of pixel frame kr, held where
+    `seconds` [1+R]: how long these take. `pose` [T,R,3]: x, y in m and yaw in rad of the same r frames, seen from pixel
+    frame 0; zeros at latent frame 0. `path` [T,64,3]: points in m in the ego frame of pixel frame kr, held where
     the clip ends; `path_known` [T,64]: 1 inside the clip, 0 beyond.
 
     Raises ValueError naming clip and feature when the poses are none, or their z does not point up.
@@ -63,6 +69,7 @@ def align(clip: Clip, grid: Grid, config: Config) -> dict[str, np.ndarray]:
     seconds = np.array([r, *[1] * r], np.float32) / np.float32(clip.fps_hz)
     return {
         "motion": relative_motion(planar(poses_P44), r),
+        "pose": poses_since_start(planar(poses_P44), r),
         "seconds": seconds,
         "path": path_TK3,
         "path_known": known_TK,
@@ -70,18 +77,22 @@ def align(clip: Clip, grid: Grid, config: Config) -> dict[str, np.ndarray]:
 
 
 def encoder(example: dict[str, Tensor], config: Config) -> nn.Module:
-    """Scales the numbers; the family's injection is what learns."""
-    return TrajectoryNumbers(num_steps=example["motion"].shape[-2], kind=config.kind)
+    """Scales the numbers; the family's injection is what learns. ValueError for a cache that has no poses."""
+    if config.pose and "pose" not in example:
+        raise ValueError("control.trajectory.pose is true, but the cache was made without poses: prepare it again")
+    return TrajectoryNumbers(num_steps=example["motion"].shape[-2], config=config)
 
 
 class TrajectoryNumbers(nn.Module):
     """No parameters. Speeds instead of distances, so that clips of different frame rates agree."""
 
-    def __init__(self, *, num_steps: int, kind: str) -> None:
+    def __init__(self, *, num_steps: int, config: Config) -> None:
         super().__init__()
-        self.kind = kind
-        motion, path = 3 * num_steps, NUM_POINTS * 4
-        self.widths = Widths(frame=1 + motion * (kind != "path") + path * (kind != "motion"))
+        self.config = config
+        motion, pose, path = 3 * num_steps, 3 * (num_steps - 1), NUM_POINTS * 4
+        self.widths = Widths(
+            frame=1 + motion * (config.kind != "path") + pose * config.pose + path * (config.kind != "motion")
+        )
 
     def forward(self, arrays: dict[str, Tensor], keep_B: Tensor) -> Condition:
         """Condition with frame [B,1,T,D], the same for all views; channel 0 is 1 where it is kept, all 0 where not.
@@ -91,10 +102,12 @@ class TrajectoryNumbers(nn.Module):
         motion = arrays["motion"].float()
         speed = motion / arrays["seconds"].float()[:, None, :, None] / motion.new_tensor(SPEED_SCALE)
         parts = [torch.ones_like(speed[:, :, 0, :1])]
-        if self.kind != "path":
+        if self.config.kind != "path":
             parts.append(speed.flatten(2))
+        if self.config.pose:
+            parts.append((arrays["pose"].float() / motion.new_tensor(POSE_SCALE)).flatten(2))
         path_BTK3 = arrays["path"].float() / motion.new_tensor(PATH_SCALE)
-        if self.kind != "motion":
+        if self.config.kind != "motion":
             parts += [path_BTK3.flatten(2), arrays["path_known"].float()]
         is_kept_B1 = keep_B.to(motion.dtype)[:, None]
         rows_BTD = torch.cat(parts, -1) * is_kept_B1[..., None]

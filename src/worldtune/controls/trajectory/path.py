@@ -41,6 +41,13 @@ def relative_motion(planar_P3: NDArray[np.floating], r: int) -> NDArray[np.float
     return motion
 
 
+def poses_since_start(planar_P3: NDArray[np.floating], r: int) -> NDArray[np.float32]:
+    """Poses of the pixel frames of each latent frame seen from pixel frame 0, [T,R,3]; zeros at latent frame 0."""
+    seen_P3 = planar_between(np.broadcast_to(planar_P3[:1], planar_P3.shape), planar_P3)
+    rows_TR3 = seen_P3[1:].reshape(-1, r, 3)
+    return np.concatenate([np.zeros_like(rows_TR3[:1]), rows_TR3]).astype(np.float32)
+
+
 def future_path(
     poses_P44: NDArray[np.floating], r: int, fps_hz: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
