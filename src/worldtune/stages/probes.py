@@ -28,6 +28,9 @@ from worldtune.stages.source import Source
 
 MAX_CLIPS = 2000
 """Training clips that a probe sees, spread evenly over the split."""
+READABLE = 0.1
+"""Share of a number's variance on held-out real clips that a probe must explain to judge that number in made ones.
+Where it answers about the mean on real clips, its error is that of any clip, obedient or not."""
 SEED = 0
 VERSION = 1
 
@@ -41,7 +44,7 @@ class Reader:
     probe: Probe
     schooling: Schooling
     deviation_D: NDArray[np.float64]
-    """Over the training clips; NaN where a number never varies."""
+    """Over the training clips; NaN where a number never varies, and where the probe cannot read it."""
     commanded: Mapping[str, NDArray[np.float32]]
     """Clip id -> [L,T,D], for the judged clips and those whose control the shuffled column was given."""
     choices: tuple[NDArray[np.float32], ...]
@@ -124,6 +127,9 @@ def _reader(control: str, room: Obedience, source: Source, clips: Sequence[ClipI
     moving_ND = targets_NTD[:, 1:].reshape(-1, targets_NTD.shape[-1]).astype(np.float64)
     deviation_D = moving_ND.std(0)
     constant_D = deviation_D <= 1e-6 * np.maximum(1, np.abs(moving_ND.mean(0)))
+    blind_D = constant_D | (np.asarray(schooling.explained_D) < READABLE)
+    if room.READING.in_deviations and blind_D.all():
+        raise ValueError(f"a probe reads none of the {len(blind_D)} numbers of {control} from real clips")
     places = source.places()
     wanted = {clip.id for clip in clips} | {clip.foreign_id for clip in clips if clip.foreign_id is not None}
     commanded = {clip_id: _targets(source, places[clip_id], control, room)[:num_looks] for clip_id in wanted}
@@ -133,7 +139,7 @@ def _reader(control: str, room: Obedience, source: Source, clips: Sequence[ClipI
         room=room,
         probe=probe,
         schooling=schooling,
-        deviation_D=np.where(constant_D, np.nan, deviation_D),
+        deviation_D=np.where(blind_D, np.nan, deviation_D),
         commanded=commanded,
         choices=(every_KD,) if room.READING.names else (),
     )

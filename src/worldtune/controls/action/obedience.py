@@ -20,7 +20,8 @@ MEASURES: dict[str, Measure] = {
         decimals=3,
         meaning="Inverse dynamics: a probe trained on real clips reads the actions from the video. Root mean square "
         "error against the commanded ones, each number in units of its standard deviation over the training clips; "
-        "always answering the mean has 1. The error on real clips is the probe's own and the least to expect.",
+        "always answering the mean has 1. Numbers of which the probe explains less than a tenth on real clips are left "
+        "out. The error on real clips is the probe's own and the least to expect.",
     ),
 }
 
@@ -32,9 +33,9 @@ def targets(arrays: Mapping[str, np.ndarray]) -> NDArray[np.float32]:
 
 
 def errors(read_TD: np.ndarray, commanded_TD: np.ndarray, num_observed: int) -> dict[str, float]:
-    """MEASURES of one clip; both arguments in standard deviations, NaN where a number never varies.
+    """MEASURES of one clip; both arguments in standard deviations, NaN where a number never varies or is not read.
 
-    Latent frames that were given do not count. NaN when no number varies. ValueError when nothing is left to judge.
+    Latent frames that were given do not count. NaN when no number is left. ValueError when nothing is left to judge.
     """
     if read_TD.shape != commanded_TD.shape:
         raise ValueError(f"actions read are {list(read_TD.shape)}, commanded {list(commanded_TD.shape)}")
