@@ -39,8 +39,9 @@ from worldtune.training.state import TrainState
 SETTINGS: dict[str, tuple[str, ...]] = {
     # Noise at which the sampler of one step, which starts at 40, has to tell where things go.
     "diffusion": ("optim.lr=1e-3", "objective.sigma_multiplier=24"),
-    "autoregressive": (),
+    "autoregressive": ("optim.lr=1e-3",),
 }
+"""Few steps want a high rate."""
 REACH = ("control.action.reach=true",)
 """Actions are told in the robot's axes as well: small networks follow them sooner."""
 ERROR = {
@@ -232,13 +233,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", nargs="+", default=[], help="names of variants; default: all")
     parser.add_argument("--set", nargs="+", default=[], help="settings of the runs, as a.b=c")
     args = parser.parse_args()
     cache, ways = Cache.open(args.data), VARIANTS[args.task, find_base(args.base).family]
+    if unknown := set(args.only) - ways.keys():
+        raise ValueError(f"--only {', '.join(sorted(unknown))}: wanted some of {', '.join(ways)}")
     report = begun(args, cache, ways)
     for seed in args.seeds:
         for name, variant in ways.items():
-            if str(seed) in report["runs"].get(name, {}):
+            if (args.only and name not in args.only) or str(seed) in report["runs"].get(name, {}):
                 continue
             print(f"{name}, seed {seed}", flush=True)
             run = measured(planned(args, seed, variant), cache, variant, args.task)
