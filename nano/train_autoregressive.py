@@ -23,7 +23,7 @@ from worldtune.families import autoregressive
 from worldtune.families.autoregressive.config import NetworkConfig
 from worldtune.families.autoregressive.network import VideoTransformer
 from worldtune.families.autoregressive.presets import NANO
-from worldtune.families.autoregressive.weights import save
+from worldtune.families.autoregressive.weights import load_base, save
 from worldtune.text import nano as nano_text
 from worldtune.training.optim import OptimConfig
 
@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--codec", type=Path, required=True)
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="network folder to go on from; default: random weights")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch-size", type=int, default=24)
     parser.add_argument("--lr", type=float, default=2e-3)
@@ -75,7 +76,9 @@ def run(args: argparse.Namespace) -> None:
         for split in ("train", "val")
     )
     torch.manual_seed(0)
-    model = VideoTransformer(network_config(codec, texts.width), Widths(text=texts.width))
+    widths = Widths(text=texts.width)
+    fresh = VideoTransformer(network_config(codec, texts.width), widths)
+    model = load_base(args.start, widths)[0] if args.start else fresh
 
     def loss_of(batch: Batch, draw: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         return autoregressive.loss(model, batch, condition_of(batch, draw), draw, OBJECTIVE)
