@@ -25,7 +25,7 @@ SETTINGS = (
     "sampler.guidance=0",
 )
 PLANS = {
-    name: Plan(sample=sample, steps=1, num_clips=2, settings={"diffusion": SETTINGS})
+    name: Plan(sample=sample, epochs=0.01, num_clips=2, settings={"diffusion": SETTINGS})
     for name, sample in {"general": "robot", "action": "robot", "camera": "robot"}.items()
 }
 
