@@ -3,12 +3,14 @@
 Training: one optimizer step, against transformers' LlamaForCausalLM, and litgpt's model when litgpt is installed.
 Generation: tokens per second after one given frame, against Llama's static cache and a plain loop without a cache.
 
-python -m benchmarks.autoregressive [--shapes nano,cosmos,wide] [--rounds 9] [--threads 1] [--compiled] [--out FILE]
+python -m benchmarks.autoregressive [--shapes nano,cosmos,wide] [--jobs training,generation] [--precisions fp32]
+    [--rounds 9] [--threads 1] [--compiled] [--out FILE]
 """
 
 import argparse
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks import generation, llamas
-from benchmarks.contenders import Contender
+from benchmarks.contenders import PRECISIONS, Contender, in_bf16
 from benchmarks.generation import LLAMA, OURS, tokens
 from benchmarks.llamas import SHAPES, Shape
 from benchmarks.machine import describe, matmul_peak
@@ -27,6 +29,7 @@ from worldtune.contract.condition import Condition
 from worldtune.contract.files import write_json
 from worldtune.contract.randomness import generator
 from worldtune.families import autoregressive
+from worldtune.families.diffusion.attention import cpu_multiplies_bf16
 
 LITGPT = "litgpt"
 LIMIT = 1e-4
@@ -34,10 +37,11 @@ LIMIT = 1e-4
 OBJECTIVE = autoregressive.Objective(z_loss=0.0, num_observed_min=0, num_observed_max=0)
 
 
-def trainers(shape: Shape, seed: int) -> list[Contender]:
-    """The training steps. ValueError when the models do not compute the same loss and gradient."""
-    ours, llama = llamas.ours(shape, seed), llamas.llama(llamas.ours(shape, seed))
-    litgpt = llamas.litgpt(llamas.ours(shape, seed))
+def trainers(shape: Shape, precision: str, seed: int) -> list[Contender]:
+    """The training steps. ValueError when models in fp32 do not compute the same loss and gradient."""
+    dtype, mixed = PRECISIONS[precision]
+    ours, llama = llamas.ours(shape, seed).to(dtype), llamas.llama(llamas.ours(shape, seed).to(dtype))
+    litgpt = llamas.litgpt(llamas.ours(shape, seed).to(dtype))
     batch = tokens(shape, shape.training_batch, seed)
     batch.num_observed_B = None
     ids_BN = batch.target.flatten(1)
@@ -55,13 +59,16 @@ def trainers(shape: Shape, seed: int) -> list[Contender]:
         return chunked_cross_entropy(litgpt(ids_BN[:, :-1]), ids_BN[:, 1:])
 
     found = [
-        Contender(name, model, torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True), loss)
+        Contender(
+            name, model, torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True), in_bf16(loss) if mixed else loss
+        )
         for name, model, loss in ((OURS, ours, our_loss), (LLAMA, llama, llama_loss), (LITGPT, litgpt, litgpt_loss))
         if model is not None
     ]
-    first = _loss_and_norm(found[0])
-    for contender in found[1:]:
-        _require_equal(contender.name, _loss_and_norm(contender), first)
+    if precision == "fp32":
+        first = _loss_and_norm(found[0])
+        for contender in found[1:]:
+            _require_equal(contender.name, _loss_and_norm(contender), first)
     return found
 
 
@@ -78,9 +85,9 @@ def _require_equal(name: str, theirs: tuple[float, float], ours: tuple[float, fl
         raise ValueError(f"{name} differs from ours: loss and gradient norm {theirs} against {ours}")
 
 
-def measure_training(shape: Shape, rounds: int, seed: int) -> dict[str, Any]:
+def measure_training(shape: Shape, precision: str, rounds: int, seed: int) -> dict[str, Any]:
     """Seconds of a step of every side, taking turns, and Llama's over each, round by round."""
-    found = {contender.name: contender for contender in trainers(shape, seed)}
+    found = {contender.name: contender for contender in trainers(shape, precision, seed)}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
     for number in range(rounds + 1):
         for name in found if number % 2 else reversed(found):
@@ -105,16 +112,18 @@ def _ratio(theirs: list[tuple[float, float]], ours: list[tuple[float, float]], c
     return statistics.median(a[clock] / b[clock] for a, b in zip(theirs, ours, strict=True))
 
 
-def measure(name: str, rounds: int, seed: int, *, compiled: bool) -> dict[str, Any]:
-    """One shape: both jobs."""
+def measure(
+    name: str, jobs: Sequence[str], precisions: Sequence[str], rounds: int, seed: int, *, compiled: bool
+) -> dict[str, Any]:
+    """One shape: training in each precision, and generation in fp32."""
     shape = SHAPES[name]
+    trained = precisions if shape.training_batch and "training" in jobs else ()
+    made = shape.generated if "generation" in jobs else ()
     return {
         "shape": name,
         "num_parameters": shape.num_parameters()[0],
-        "training": measure_training(shape, rounds, seed) if shape.training_batch else {},
-        "generation": [
-            generation.measure(shape, batch_size, rounds, seed, compiled=compiled) for batch_size in shape.generated
-        ],
+        "training": {precision: measure_training(shape, precision, rounds, seed) for precision in trained},
+        "generation": [generation.measure(shape, size, rounds, seed, compiled=compiled) for size in made],
     }
 
 
@@ -122,9 +131,10 @@ def as_tables(case: dict[str, Any]) -> list[Table]:
     """One shape for the reader."""
     title = f"{case['shape']}, {case['num_parameters'] / 1e6:.1f} M parameters"
     found = []
-    if case["training"]:
-        table = Table("training step", "median s", "speed", "by CPU time", title=title, title_justify="left")
-        for name, row in case["training"].items():
+    for precision, rows in case["training"].items():
+        heading = f"training step, {precision}"
+        table = Table(heading, "median s", "speed", "by CPU time", title=title, title_justify="left")
+        for name, row in rows.items():
             seconds = f"{statistics.median(row['all_s']):.3f}"
             table.add_row(name, seconds, f"{row['speed']:.2f}x", f"{row['cpu_speed']:.2f}x")
         found.append(table)
@@ -151,6 +161,8 @@ def main() -> None:
     """Measure, print tables, write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", default=",".join(SHAPES))
+    parser.add_argument("--jobs", default="training,generation")
+    parser.add_argument("--precisions", default="fp32,bf16,mixed" if cpu_multiplies_bf16() else "fp32")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compiled", action="store_true", help="generation with torch.compile too; minutes to compile")
@@ -158,12 +170,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/benchmark_autoregressive.json"))
     words = parser.parse_args()
     torch.set_num_threads(words.threads)
-    console, cases = Console(width=140), []
+    console, cases, peak = Console(width=140), [], matmul_peak(torch.float32)
     for name in words.shapes.split(","):
-        cases.append(measure(name, words.rounds, words.seed, compiled=words.compiled))
+        jobs, precisions = words.jobs.split(","), words.precisions.split(",")
+        cases.append(measure(name, jobs, precisions, words.rounds, words.seed, compiled=words.compiled))
         console.print(*as_tables(cases[-1]))
-    record = {"machine": describe(), "peak_gflop_per_s": matmul_peak(torch.float32) / 1e9, "seed": words.seed}
-    write_json(words.out, {**record, "rounds": words.rounds, "cases": cases})
+        record = {"machine": describe(), "peak_gflop_per_s": peak / 1e9, "seed": words.seed}
+        write_json(words.out, {**record, "rounds": words.rounds, "cases": cases})
     console.print(f"written to {words.out}")
 
 

@@ -28,6 +28,8 @@ from worldtune.families.diffusion.logvariance import DiffusionModel
 from worldtune.families.diffusion.naming import diffusers_from_ours
 from worldtune.training.adapters import AdapterConfig, adapt
 
+PRECISIONS = {"fp32": (torch.float32, False), "bf16": (torch.bfloat16, False), "mixed": (torch.float32, True)}
+"""Weights' dtype, and whether bf16 compute runs over them. "mixed" is what `worldtune train` does in bf16."""
 SD = 0.5
 LORA_RANK = 32
 OBJECTIVE = diffusion.Objective(learn_variance=False, num_observed_max=1)
@@ -63,11 +65,12 @@ class Contender:
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
 
-def contenders(shape: Shape, *, dtype: torch.dtype, mixed: bool, lora: bool, seed: int) -> list[Contender]:
+def contenders(shape: Shape, *, precision: str, lora: bool, seed: int) -> list[Contender]:
     """WorldTune and diffusers, each with one noise level per clip and with one per latent frame.
 
-    `mixed` computes in bf16 over weights of `dtype`. The two contenders of a side share weights and optimizer.
+    The two contenders of a side share weights and optimizer.
     """
+    dtype, mixed = PRECISIONS[precision]
     batch, text_BVLD = _data(shape, dtype, seed)
     ours, theirs = _models(shape, dtype, seed)
     if lora:
@@ -78,11 +81,13 @@ def contenders(shape: Shape, *, dtype: torch.dtype, mixed: bool, lora: bool, see
         optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True)
         for per_frame, suffix in ((False, "one sigma"), (True, "sigma per frame")):
             loss = make_loss(model, batch, text_BVLD, per_frame, seed)
-            found.append(Contender(f"{name}, {suffix}", model, optimizer, _autocast(loss) if mixed else loss))
+            found.append(Contender(f"{name}, {suffix}", model, optimizer, in_bf16(loss) if mixed else loss))
     return found
 
 
-def _autocast(loss: Callable[[int], Tensor]) -> Callable[[int], Tensor]:
+def in_bf16(loss: Callable[[int], Tensor]) -> Callable[[int], Tensor]:
+    """The same loss, computed in bf16 over the weights as they are."""
+
     def wrapped(number: int) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             return loss(number)

@@ -104,7 +104,7 @@ def measure(shape: Shape, batch_size: int, rounds: int, seed: int, *, compiled: 
             seconds[name].append(time.perf_counter() - began)
             cpu_seconds[name].append(time.process_time() - began_cpu)
     step_bytes, steps = 4 * shape.num_parameters()[1], shape.num_made
-    shares = [steps * step_bytes / rate / ours for rate, ours in zip(bandwidths, seconds[OURS], strict=True)]
+    shares = [steps * step_bytes / rate / ours for rate, ours in zip(bandwidths, cpu_seconds[OURS], strict=True)]
     return {
         "batch": batch_size,
         "bytes_per_step": step_bytes,

@@ -16,27 +16,27 @@ LIBRARIES = ("torch", "diffusers", "transformers", "peft", "numpy", "worldtune")
 
 
 def matmul_peak(dtype: torch.dtype, *, size: int = 2048, repeats: int = 3) -> float:
-    """Best rate of a square matrix product, FLOP/s: what 100 % utilisation means."""
+    """Best rate of a square matrix product, FLOP per CPU second of all threads: what 100 % utilisation means."""
     a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
     return 2 * size**3 / min(_seconds(a, b) for _ in range(repeats))
 
 
 def read_bandwidth(*, megabytes: int = 256, repeats: int = 3) -> float:
-    """Best rate at which numbers are read from memory, bytes/s."""
+    """Best rate at which numbers are read from memory, bytes per CPU second of all threads."""
     numbers = torch.ones(megabytes << 18)
 
     def seconds() -> float:
-        began = time.perf_counter()
+        began = time.process_time()
         numbers.sum()
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     return numbers.nbytes / min(seconds() for _ in range(repeats))
 
 
 def _seconds(a: torch.Tensor, b: torch.Tensor) -> float:
-    began = time.perf_counter()
+    began = time.process_time()
     torch.mm(a, b)
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def describe() -> dict[str, Any]:

@@ -59,6 +59,7 @@ def test_loss_is_what_a_hand_computes(config: NetworkConfig, observed: tuple[int
 
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "FEWEST_ROWS", 1)
     given, ids = condition_of(carriers(ALL)), tokens()
     results = []
     for logits_per_chunk in (1 << 26, 30 * 7):
@@ -73,6 +74,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_gradients_are_those_of_the_plain_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several chunks, float64 against float32."""
+    monkeypatch.setattr(scoring, "FEWEST_ROWS", 1)
     monkeypatch.setitem(scoring.LOGITS_PER_CHUNK, "cpu", 30 * 4)
     draw = torch.Generator().manual_seed(0)
     output = torch.nn.Linear(8, 30, bias=False)

@@ -32,11 +32,11 @@ TOY = Shape(
 
 @pytest.mark.parametrize("lora", [False, True])
 def test_both_sides_compute_the_same_loss_and_gradients(lora):
-    assert parity.check(contenders(TOY, dtype=torch.float32, mixed=False, lora=lora, seed=0)) < parity.LIMIT
+    assert parity.check(contenders(TOY, precision="fp32", lora=lora, seed=0)) < parity.LIMIT
 
 
 def test_another_model_is_noticed():
-    found = contenders(TOY, dtype=torch.float32, mixed=False, lora=False, seed=0)
+    found = contenders(TOY, precision="fp32", lora=False, seed=0)
     with torch.no_grad():
         found[2].model.proj_out.weight[0, 0] += 0.1
     with pytest.raises(ValueError, match="diffusers, one sigma is another model"):
@@ -45,7 +45,7 @@ def test_another_model_is_noticed():
 
 def test_operations_are_counted():
     """Against torch's own count, with attention as plain products so that it is seen, per-frame modulation."""
-    contender = contenders(TOY, dtype=torch.float64, mixed=False, lora=False, seed=0)[1]
+    contender = contenders(TOY, precision="fp32", lora=False, seed=0)[1]
     with pytest.MonkeyPatch.context() as patch, FlopCounterMode(display=False) as counter, torch.no_grad():
         patch.setattr("worldtune.families.diffusion.blocks.attention", chunked_attention)
         contender.loss(0)
@@ -57,7 +57,7 @@ def test_operations_are_counted():
 def test_a_measured_case_has_every_number_and_prints(monkeypatch):
     monkeypatch.setattr("benchmarks.training_step.matmul_peak", lambda dtype: 1e11)
     plan = Plan(shapes=("toy",), precisions=("fp32",), adapters=(False,), rounds=1, steps_per_round=1, warmup=1, seed=0)
-    case = measure(TOY, "fp32", False, plan)
+    case = measure(TOY, "fp32", False, plan, 1e-6)
     assert [row["name"] for row in case["contenders"]][:2] == ["WorldTune, one sigma", "WorldTune, sigma per frame"]
     for row in case["contenders"]:
         assert sum(row["shares"].values()) == pytest.approx(1)

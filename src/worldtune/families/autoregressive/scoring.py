@@ -18,6 +18,8 @@ from torch.autograd.function import once_differentiable
 LOGITS_PER_CHUNK = {"cpu": 1 << 20}
 """Logits of a chunk by device type."""
 LOGITS_PER_CHUNK_ELSEWHERE = 1 << 26
+FEWEST_ROWS = 256
+"""Of a chunk, however large the vocabulary: each chunk adds to a gradient of the size of the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class _Score(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         device = hidden_MD.device.type
         needs_hidden, needs_weight = (learns and needed for needed in ctx.needs_input_grad[:2])
-        size = max(1, LOGITS_PER_CHUNK.get(device, LOGITS_PER_CHUNK_ELSEWHERE) // len(weight_XD))
+        size = max(FEWEST_ROWS, LOGITS_PER_CHUNK.get(device, LOGITS_PER_CHUNK_ELSEWHERE) // len(weight_XD))
         parts, grads_hidden = [], []
         grad_XD = torch.zeros_like(weight_XD, dtype=torch.float32) if needs_weight else None
         with torch.autocast(device, enabled=False):
