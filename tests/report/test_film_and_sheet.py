@@ -45,13 +45,16 @@ def test_only_large_clips_are_shrunk() -> None:
     assert shrunk(video(2, 100, 640)).shape == (2, 50, 320, 3)
 
 
-def test_a_contact_sheet_has_a_row_per_column_and_clip(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_a_contact_sheet_has_a_row_per_column_and_clip(tmp_path: Path, suffix: str) -> None:
     clip = {"true": video(), "generated": video(), "base": video()}
-    path = contact_sheet([clip, clip], tmp_path / "sheet.png", num_frames=3, scale=2)
+    path = contact_sheet([clip, clip], tmp_path / f"sheet{suffix}", num_frames=3, scale=2)
     with Image.open(path) as image:
         assert image.size == (96 + 3 * 48 + 2 * 2, 2 * (3 * 32 + 2 * 2) + 8)
     with pytest.raises(ValueError, match="no clip to show"):
         contact_sheet([], tmp_path / "none.png")
+    with pytest.raises(ValueError, match=r"ends in \.png or \.webp"):
+        contact_sheet([clip], tmp_path / "sheet.jpg")
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".png", ".webp"])

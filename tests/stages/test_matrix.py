@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
+from recipes import gallery
 from tests.data.moving import moving_dataset
 from tests.training.toy_base import make_base
 from worldtune import __main__ as command_line
@@ -107,6 +109,16 @@ def test_a_matrix_that_was_cut_off_goes_on(toys: Path, trained: list[str], monke
         assert f"{values['base']['psnr_db']['value']:.2f} -> {values['post-trained']['psnr_db']['value']:.2f}" in line
     assert "action error, std: real " in action
     assert "action error" not in general
+
+
+def test_the_gallery_shows_every_cell(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(toys)
+    monkeypatch.setattr("sys.argv", ["gallery", str(toys / "out"), "--out", str(toys / "docs")])
+    gallery.main()
+    made = {str(path.relative_to(toys / "docs")) for path in (toys / "docs").rglob("*.webp")}
+    assert made == {"gallery.webp", "cells/general-diffusion.webp", "cells/action-diffusion.webp"}
+    with Image.open(toys / "docs" / "gallery.webp") as moving:
+        assert moving.n_frames > 1
 
 
 @pytest.mark.parametrize(("tasks", "code"), [(("camera", "general"), 1), (("general",), 0)])

@@ -14,6 +14,8 @@ from worldtune.report.film import strip
 
 MARGIN_PX = 2
 LABEL_WIDTH_PX = 96
+QUALITY = 70
+"""Of pictures with loss: documents stay small."""
 INK = (60, 60, 60)
 PAPER = 255
 
@@ -21,18 +23,24 @@ PAPER = 255
 def contact_sheet(
     clips: Sequence[Mapping[str, np.ndarray]], path: Path, *, num_frames: int = 9, scale: int = 1
 ) -> Path:
-    """Write a PNG of several clips under one another.
+    """Write a picture of several clips under one another, .png or .webp (with loss) by the suffix.
 
     clips: per clip, row name -> uint8 [T,H,W,3]. `num_frames` frames are taken at equal distances, first and last
-    included. ValueError when there is no clip.
+    included. ValueError when there is no clip, and for another suffix.
     """
     if not clips:
         raise ValueError(f"{path}: no clip to show")
+    if path.suffix not in (".png", ".webp"):
+        raise ValueError(f"{path}: a contact sheet ends in .png or .webp")
     blocks = [_block(clip, num_frames, scale) for clip in clips]
     gap = np.full((4 * MARGIN_PX, blocks[0].shape[1], 3), PAPER, np.uint8)
     parts = [part for block in blocks for part in (gap, block)][1:]
+    image = Image.fromarray(np.concatenate(parts))
     with write_whole(path) as temporary:
-        Image.fromarray(np.concatenate(parts)).quantize(256).save(temporary, "PNG", optimize=True)
+        if path.suffix == ".png":
+            image.quantize(256).save(temporary, "PNG", optimize=True)
+        else:
+            image.save(temporary, "WEBP", quality=QUALITY, method=6)
     return path
 
 
@@ -49,7 +57,10 @@ def animation(clips: Mapping[str, np.ndarray], path: Path, *, fps_hz: float, sca
     heading = _heading(tuple(clips), videos[0].shape[2])
     images = [Image.fromarray(np.concatenate([heading, frame])) for frame in joined]
     with write_whole(path) as temporary:
-        images[0].save(temporary, form, save_all=True, append_images=images[1:], duration=round(1000 / fps_hz), loop=0)
+        images[0].save(
+            temporary, form, save_all=True, append_images=images[1:], duration=round(1000 / fps_hz), loop=0,
+            **({"quality": QUALITY, "method": 6} if form == "WEBP" else {}),
+        )  # fmt: skip
     return path
 
 
