@@ -65,7 +65,8 @@ def main() -> None:
     cases = []
     for name in plan.shapes:
         for lora in plan.adapters:
-            difference = parity.check(contenders(SHAPES[name], precision="fp32", lora=lora, seed=plan.seed))
+            small = SHAPES[name].smaller()
+            difference = parity.check(contenders(small, precision="fp32", lora=lora, seed=plan.seed))
             for precision in plan.precisions:
                 cases.append(measure(SHAPES[name], precision, lora, plan, difference))
                 console.print(as_table(cases[-1]))
