@@ -11,6 +11,9 @@ DIRECTIONS = {"to the left": (-1.0, 0.0), "to the right": (1.0, 0.0), "away": (0
 PUSH_HEIGHT_M = 0.018
 REACH_X_M = (0.24, 0.72)
 REACH_Y_M = (-0.36, 0.36)
+PLAN_S = 3.3
+"""What one plan takes; in a longer episode the arm wanders on, a leg every WANDER_S, as fast as ever."""
+WANDER_S = 1.1
 
 
 class Target(Protocol):
@@ -44,11 +47,22 @@ class Plan:
 def draw(rng: np.random.Generator, things: Sequence[Target], view: np.ndarray, duration_s: float) -> Plan:
     """Pick what to do: mostly a push that the instruction names, sometimes wandering or keeping still."""
     kind = rng.choice(["push", "wander", "still"], p=[0.78, 0.15, 0.07])
+    planned_s = min(duration_s, PLAN_S)
     if kind == "push":
-        return push(rng, things, view, duration_s)
-    if kind == "wander":
-        return wander(rng, duration_s)
-    return still(rng, duration_s)
+        plan = push(rng, things, view, planned_s)
+    elif kind == "wander":
+        plan = wander(rng, planned_s)
+    else:
+        plan = still(rng, planned_s)
+    return _continued(rng, plan, duration_s)
+
+
+def _continued(rng: np.random.Generator, plan: Plan, duration_s: float) -> Plan:
+    """A plan, and from its end random places above the objects until the time is over."""
+    end_s = float(plan.times_s[-1])
+    legs = max(0, int(np.ceil((duration_s - end_s) / WANDER_S - 1e-6)))
+    times = np.concatenate([plan.times_s, end_s + WANDER_S * np.arange(1, legs + 1)])
+    return Plan(plan.instruction, times, np.stack([*plan.points, *(_hover(rng) for _ in range(legs))]))
 
 
 def _tool(rng: np.random.Generator) -> np.ndarray:

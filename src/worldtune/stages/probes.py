@@ -36,15 +36,28 @@ VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reader:
-    """Reads one control from video and compares it with what was commanded."""
+class Judge:
+    """A probe of one control, and what its answers are counted in."""
 
-    control: str
     room: Obedience
     probe: Probe
     schooling: Schooling
     deviation_D: NDArray[np.float64]
     """Over the training clips; NaN where a number never varies, and where the probe cannot read it."""
+    num_looks: int
+
+    @property
+    def unit(self) -> Any:
+        """What numbers are divided by before they are compared."""
+        return self.deviation_D if self.room.READING.in_deviations else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """Reads one control from video and compares it with what was commanded."""
+
+    control: str
+    judge: Judge
     commanded: Mapping[str, NDArray[np.float32]]
     """Clip id -> [L,T,D], for the judged clips and those whose control the shuffled column was given."""
     choices: tuple[NDArray[np.float32], ...]
@@ -54,16 +67,16 @@ class Reader:
     @property
     def measures(self) -> dict[str, Measure]:
         """What `errors` returns."""
-        return self.room.MEASURES
+        return self.judge.room.MEASURES
 
     def errors(
         self, made_VTHWC: NDArray[np.uint8], real_VTHWC: NDArray[np.uint8], clip: ClipInfo, commanded_by: str
     ) -> dict[str, float | None]:
         """How far a clip is from the control of the clip `commanded_by`, averaged over looks; None is undefined."""
-        unit: Any = self.deviation_D if self.room.READING.in_deviations else 1
+        unit, room, probe = self.judge.unit, self.judge.room, self.judge.probe
         commanded_LTD = self.commanded[commanded_by] / unit
         found = [
-            self.room.errors(self.probe.read(look) / unit, commanded_TD, clip.num_observed_latents, *self.choices)
+            room.errors(probe.read(look) / unit, commanded_TD, clip.num_observed_latents, *self.choices)
             for look, commanded_TD in zip(_looks(made_VTHWC, len(commanded_LTD)), commanded_LTD, strict=True)
         ]
         assert found[0].keys() <= self.measures.keys(), f"{self.control}: errors without a meaning"
@@ -72,7 +85,7 @@ class Reader:
 
     def to_json(self) -> dict[str, Any]:
         """What the report says of it."""
-        return {"measures": list(self.measures), "is_commanded": self.is_commanded, **asdict(self.schooling)}
+        return {"measures": list(self.measures), "is_commanded": self.is_commanded, **asdict(self.judge.schooling)}
 
 
 def readers(
@@ -112,7 +125,8 @@ def _targets(source: Source, index: int, control: str, room: Obedience) -> NDArr
     return found[:, None].repeat(source.cache.header.grid.frames, 1) if room.READING.by_view else found[None]
 
 
-def _reader(control: str, room: Obedience, source: Source, clips: Sequence[ClipInfo], console: Console) -> Reader:
+def judge(control: str, room: Obedience, source: Source, console: Console) -> Judge:
+    """The control's probe beside the cache, trained first if need be. ValueError when it reads nothing."""
     training = source.training(MAX_CLIPS)
     targets_NLTD = np.stack([_targets(source, index, control, room) for index in training])
     num_looks = 1 if (targets_NLTD == targets_NLTD[:, :1]).all() else targets_NLTD.shape[1]
@@ -130,18 +144,18 @@ def _reader(control: str, room: Obedience, source: Source, clips: Sequence[ClipI
     blind_D = constant_D | (np.asarray(schooling.explained_D) < READABLE)
     if room.READING.in_deviations and blind_D.all():
         raise ValueError(f"a probe reads none of the {len(blind_D)} numbers of {control} from real clips")
+    deviation_D = np.where(blind_D, np.nan, deviation_D)
+    return Judge(room=room, probe=probe, schooling=schooling, deviation_D=deviation_D, num_looks=num_looks)
+
+
+def _reader(control: str, room: Obedience, source: Source, clips: Sequence[ClipInfo], console: Console) -> Reader:
+    judging = judge(control, room, source, console)
     places = source.places()
     wanted = {clip.id for clip in clips} | {clip.foreign_id for clip in clips if clip.foreign_id is not None}
-    commanded = {clip_id: _targets(source, places[clip_id], control, room)[:num_looks] for clip_id in wanted}
+    commanded = {clip_id: _targets(source, places[clip_id], control, room)[: judging.num_looks] for clip_id in wanted}
     every_KD = np.unique(np.concatenate([one_LTD[:, 0] for one_LTD in commanded.values()]), axis=0)
     return Reader(
-        control=control,
-        room=room,
-        probe=probe,
-        schooling=schooling,
-        deviation_D=np.where(blind_D, np.nan, deviation_D),
-        commanded=commanded,
-        choices=(every_KD,) if room.READING.names else (),
+        control=control, judge=judging, commanded=commanded, choices=(every_KD,) if room.READING.names else ()
     )
 
 

@@ -1,0 +1,75 @@
+"""Curves of what `recipes.drift` measured: `python -m recipes.drift_plot docs/drift.png results/drift-*.json`.
+
+A row per file, a column per measure; bands are 95 % intervals over clips of what is shipped and of the bounds.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from recipes.drift import DEFAULT
+
+BOUNDS = {"copy": "#8b93a1", "codec": "#10b981", "truth": "#111827"}
+COLOURS = ("#2563eb", "#f59e0b", "#a855f7", "#ef4444", "#0891b2", "#84cc16")
+LABELS = {
+    "psnr_db": "PSNR to the truth, dB",
+    "sharpness": "sharpness, of the start's",
+    "camera_step_rotation_deg": "camera error of a chunk, deg",
+    "action_error_std": "action error of a chunk, std",
+}
+"""Measures that are drawn, in the order of the columns; a file has three of them."""
+MEASURED_ON_TRUTH = ("psnr_db", "sharpness")
+"""Measures of which the truth has nothing to tell."""
+TOP = {"sharpness": 2.0, "psnr_db": 32.0}
+"""Upper ends of axes: the truth itself has an endless PSNR."""
+
+
+def curve(axes: Axes, rows: list[dict[str, Any]], colour: str, name: str, *, band: bool, **style: Any) -> None:
+    """One line over the chunks, with its band."""
+    chunks = np.arange(1, len(rows) + 1)
+    axes.plot(chunks, [row["value"] for row in rows], color=colour, label=name, **style)
+    if band and rows[0]["low"] is not None:
+        low, high = ([row[side] for row in rows] for side in ("low", "high"))
+        axes.fill_between(chunks, low, high, color=colour, alpha=0.13, linewidth=0)
+
+
+def draw_row(row: list[Axes], report: dict[str, Any]) -> None:
+    """All measures of a file."""
+    measures = [name for name in LABELS if name in report["measures"]]
+    for axes, measure in zip(row, measures, strict=True):
+        for name, colour in BOUNDS.items():
+            if not (name == "truth" and measure in MEASURED_ON_TRUTH):
+                rows = report["bounds"][name][measure]
+                curve(axes, rows, colour, name, band=False, linestyle="--" if name != "truth" else ":", linewidth=1.2)
+        for (name, variant), colour in zip(report["variants"].items(), COLOURS, strict=False):
+            is_default = name == DEFAULT
+            curve(axes, variant["by_chunk"][measure], colour, name, band=is_default, linewidth=2 if is_default else 1)
+        axes.set_ylim(top=min(TOP.get(measure, np.inf), axes.get_ylim()[1]))
+        axes.set_title(LABELS[measure], fontsize=8, loc="left")
+        axes.set_xlabel("chunk of 4 frames", fontsize=7)
+        axes.tick_params(labelsize=7)
+    row[0].set_ylabel(f"{report['run']['task']}\n{Path(report['run']['base']).name}", fontsize=8)
+    row[-1].legend(fontsize=6, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("reports", type=Path, nargs="+")
+    args = parser.parse_args()
+    reports = [json.loads(path.read_text()) for path in args.reports]
+    figure = Figure(figsize=(9.5, 2.1 * len(reports)), layout="constrained")
+    for row, report in zip(figure.subplots(len(reports), 3, squeeze=False), reports, strict=True):
+        draw_row(list(row), report)
+    figure.savefig(args.out, dpi=100)
+    print(args.out)
+
+
+if __name__ == "__main__":
+    main()

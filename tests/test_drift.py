@@ -1,0 +1,77 @@
+"""The recipe that measures drift: every rollout is as long as the truth, and a fault shows in its chunk only."""
+
+import argparse
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from recipes import drift, drift_plot
+from tests.steering.toy import make_run
+from worldtune.contract.files import read_json, write_json
+from worldtune.controls.action import obedience
+from worldtune.metrics import probe
+from worldtune.metrics.pixels import PSNR_LIMIT_DB
+from worldtune.stages.probes import Judge
+from worldtune.steering.state import FRAMES, TOKENS, Pace
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Two variants, two chunks, two clips of a toy run."""
+    folder = tmp_path_factory.mktemp("drift")
+    run = make_run(folder, "diffusion", ("camera",))
+    run.rename(folder / "run-0")
+    args = argparse.Namespace(
+        cell=folder, long=folder / "data", clips=2, chunks=3, seed=0, only=[drift.DEFAULT, "four steps"]
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, "VISITS", 100)
+        write_json(folder / "drift.json", drift.measured(args))
+    result: dict[str, Any] = read_json(folder / "drift.json")
+    return result
+
+
+def test_every_measure_of_every_variant_by_chunk(report: dict[str, Any]) -> None:
+    measures = {"psnr_db", "sharpness", "camera_step_rotation_deg", "camera_step_translation_m"}
+    assert report["measures"].keys() == measures
+    assert list(report["variants"]) == [drift.DEFAULT, "four steps"]
+    for one in (*(variant["by_chunk"] for variant in report["variants"].values()), report["bounds"]["codec"]):
+        assert one.keys() == measures
+        assert {len(rows) for rows in one.values()} == {3}
+    assert report["bounds"]["another control"].keys() == measures - {"psnr_db", "sharpness"}
+    assert [row["value"] for row in report["bounds"]["truth"]["psnr_db"]] == pytest.approx([PSNR_LIMIT_DB] * 3)
+    assert report["variants"]["four steps"]["by_chunk"] != report["variants"][drift.DEFAULT]["by_chunk"]
+    assert "/" not in report["run"]["data"]
+
+
+def test_curves_are_drawn(report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(tmp_path / "a.json", report)
+    monkeypatch.setattr("sys.argv", ["drift_plot", str(tmp_path / "a.png"), str(tmp_path / "a.json")])
+    drift_plot.main()
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_a_fault_shows_in_its_chunk() -> None:
+    commanded_TD = np.arange(10.0).reshape(5, 2)
+    read_TD = commanded_TD.copy()
+    read_TD[3] += 4
+    judge = Judge(
+        room=cast(Any, obedience),
+        probe=cast(Any, SimpleNamespace(read=lambda video: read_TD)),
+        schooling=cast(Any, None),
+        deviation_D=np.array([2.0, np.nan]),
+        num_looks=1,
+    )
+    found = drift.Reader(control="action", config=None, judge=judge).errors(np.empty(0), commanded_TD)
+    assert found == {"action_error_std": [0, 0, 2, 0]}, "in deviations, without the number that cannot be read"
+
+
+@pytest.mark.parametrize(("family", "carry"), [("diffusion", FRAMES), ("autoregressive", TOKENS)])
+def test_variants_fit_the_window_of_the_shipped_bases(family: str, carry: str) -> None:
+    for pace, _ in drift.VARIANTS[family].values():
+        assert 24 % Pace(**{"window": 5, "carry": carry, **pace}).chunk == 0
+    with pytest.raises(ValueError, match="--only twice: wanted some of as shipped, "):
+        drift.chosen(family, ["twice"])
