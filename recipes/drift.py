@@ -111,13 +111,13 @@ def long_clips(steered: Steered, count: int, chunks: int) -> list[Clip]:
 
 
 def rollouts(steered: Steered, count: int, chunks: int) -> tuple[list[np.ndarray], float]:
-    """Videos [V,T,H,W,3] with their given first frame, and frames per second."""
+    """Videos [V,T,H,W,3] with their given first frame, and frames per second of processor time."""
     videos, rates = [], []
     for start in steered.starts(count):
         steered.session.start(steered.observation(start, latents=1))
         made = along_recording(steered, start, chunks)
         videos.append(np.concatenate([made.start_VHWC[:, None], made.made_VTHWC], 1))
-        rates.append(made.frames_per_second)
+        rates.append(made.frames_per_processor_s)
     return videos, float(np.mean(rates))
 
 
@@ -183,7 +183,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
         variants[name] = {
             "pace": asdict(steered.session.pace),
             "sampler": list(assignments),
-            "frames_per_second": round(rate_hz, 1),
+            "frames_per_processor_s": round(rate_hz, 1),
             "by_chunk": pooled(scored(videos, clips, grid, reader), args.seed),
         }
         for measure, rows in variants[name]["by_chunk"].items():

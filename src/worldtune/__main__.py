@@ -288,7 +288,10 @@ def rollout(
         assignments=assignments or [],
         dataset=dataset,
     )
-    console.print(f"video: {out}, {made.made_VTHWC.shape[1]} frames made at {made.frames_per_second:.1f} per second")
+    console.print(
+        f"video: {out}, {made.made_VTHWC.shape[1]} frames made at {made.frames_per_second:.1f} per second, "
+        f"{made.frames_per_processor_s:.1f} per second of processor time"
+    )
 
 
 @app.command(epilog="Example: worldtune matrix --out my-matrix --task action --seeds 0")

@@ -90,6 +90,7 @@ def test_a_rollout_of_any_length(run: Path, tmp_path: Path) -> None:
     assert [row["chunk"] for row in report["drift"]] == list(range(1, 21))
     assert {row["psnr_db"] for row in report["drift"]} == {None}
     assert report["frames_per_second"] > 0
+    assert report["frames_per_processor_s"] > 0
     assert check(tmp_path / "kept", ("camera",), "nano-diffusion").ok
     again = rollout(run, tmp_path / "again.mp4", controls=tmp_path / "way.csv", chunks=20)
     assert np.array_equal(again.made_VTHWC, made.made_VTHWC)

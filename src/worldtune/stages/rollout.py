@@ -4,7 +4,7 @@ Shape legend: V views, T frames, H W rows and columns, C channels.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,24 @@ class Rollout:
     made_VTHWC: np.ndarray
     truth_VTHWC: np.ndarray | None
     seconds_per_chunk: list[float]
+    """By the clock."""
+    processor_s_per_chunk: list[float]
+    """Of all threads together: what one thread takes on a machine with nothing else to do."""
 
     @property
     def frames_per_second(self) -> float:
+        """By the clock."""
+        return self._rate_hz(self.seconds_per_chunk)
+
+    @property
+    def frames_per_processor_s(self) -> float:
+        """The same per second of processor time."""
+        return self._rate_hz(self.processor_s_per_chunk)
+
+    def _rate_hz(self, per_chunk_s: list[float]) -> float:
         """Of all chunks but the first, which also warms up."""
-        later = self.seconds_per_chunk[1:] or self.seconds_per_chunk
-        frames = self.made_VTHWC.shape[1] / len(self.seconds_per_chunk)
-        return frames / float(np.mean(later))
+        frames = self.made_VTHWC.shape[1] / len(per_chunk_s)
+        return frames / max(float(np.mean(per_chunk_s[1:] or per_chunk_s)), 1e-9)
 
 
 def rollout(
@@ -98,16 +109,11 @@ def _commanded(steered: Steered, commands: dict[str, np.ndarray], chunks: int | 
         for name, column in commands.items()
     }
     start_VHWC = session.shown_VHWC
-    parts, seconds = [], []
-    with Counter("driving", total, Console(stderr=True)) as counter:
-        for first in range(0, total * step, step):
-            begun = time.monotonic()
-            parts.append(session.step({name: column[first : first + step] for name, column in padded.items()}))
-            seconds.append(time.monotonic() - begun)
-            counter.add(1)
-    return Rollout(
-        start_VHWC=start_VHWC, made_VTHWC=np.concatenate(parts, 1), truth_VTHWC=None, seconds_per_chunk=seconds
-    )
+
+    def made(chunk: int) -> np.ndarray:
+        return session.step({name: column[chunk * step : (chunk + 1) * step] for name, column in padded.items()})
+
+    return _driven(total, made, start_VHWC, None)
 
 
 def along_recording(steered: Steered, start: Start, chunks: int | None) -> Rollout:
@@ -129,22 +135,38 @@ def along_recording(steered: Steered, start: Start, chunks: int | None) -> Rollo
     total = chunks or total
     lookahead = session.pace.lookahead * session.grid.frames_per_latent
     start_VHWC = session.shown_VHWC
-    parts, seconds = [], []
-    with Counter("driving", total, Console(stderr=True)) as counter:
-        for chunk in range(total):
-            newest = context - 1 + chunk * step
-            rows = np.minimum(np.arange(newest, newest + step + lookahead + 1), frames - 1)
-            features = {
+
+    def made(chunk: int) -> np.ndarray:
+        newest = context - 1 + chunk * step
+        rows = np.minimum(np.arange(newest, newest + step + lookahead + 1), frames - 1)
+        return session.follow(
+            {
                 name: value[:, rows] if name.startswith(CAMERA_PREFIX) else value[rows]
                 for name, value in real.features.items()
             }
-            begun = time.monotonic()
-            parts.append(session.follow(features))
+        )
+
+    return _driven(total, made, start_VHWC, real.video_VTHWC[:, context : context + total * step])
+
+
+def _driven(
+    total: int, made: Callable[[int], np.ndarray], start_VHWC: np.ndarray, truth_VTHWC: np.ndarray | None
+) -> Rollout:
+    """All chunks, each by its number, and how long each took."""
+    parts, seconds, processor_s = [], [], []
+    with Counter("driving", total, Console(stderr=True)) as counter:
+        for chunk in range(total):
+            begun, processor_begun = time.monotonic(), time.process_time()
+            parts.append(made(chunk))
             seconds.append(time.monotonic() - begun)
+            processor_s.append(time.process_time() - processor_begun)
             counter.add(1)
-    truth_VTHWC = real.video_VTHWC[:, context : context + total * step]
     return Rollout(
-        start_VHWC=start_VHWC, made_VTHWC=np.concatenate(parts, 1), truth_VTHWC=truth_VTHWC, seconds_per_chunk=seconds
+        start_VHWC=start_VHWC,
+        made_VTHWC=np.concatenate(parts, 1),
+        truth_VTHWC=truth_VTHWC,
+        seconds_per_chunk=seconds,
+        processor_s_per_chunk=processor_s,
     )
 
 
@@ -154,6 +176,7 @@ def _report(steered: Steered, clip: Start, made: Rollout, controls: Path | None)
         "drift": drift(made.made_VTHWC, made.start_VHWC, session.frames_per_step, made.truth_VTHWC),
         "measures": {name: measure.meaning for name, measure in MEASURES.items()},
         "frames_per_second": round(made.frames_per_second, 2),
+        "frames_per_processor_s": round(made.frames_per_processor_s, 2),
         "seconds_per_chunk": [round(value, 4) for value in made.seconds_per_chunk],
         "clip": clip.id,
         "controls": "recorded" if controls is None else str(controls),
