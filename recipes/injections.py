@@ -131,8 +131,6 @@ def measured(run: Run, cache: Cache, variant: Variant, control: str) -> dict[str
         after = scores(world, batch, control, precision)
     plain, _ = assemble(replace(run, controls=tuple(name for name in run.controls if name == "text")), cache)
     return {
-        "seed": run.seed,
-        **circumstances(),
         "new_parameters": count_parameters(world) - count_parameters(plain),
         "base": rounded(before["own"]),
         "own": rounded(after["own"]),
@@ -188,9 +186,12 @@ def markdown(report: dict[str, Any]) -> str:
     def cell(value: dict[str, float] | None) -> str:
         return "" if value is None else f"{value['value']:+.4f} [{value['low']:+.4f}, {value['high']:+.4f}]"
 
+    first = next(iter(report["summary"].values()))
+    base = first["own"]["value"] - first["minus_base"]["value"]
     lines = [
         "| injection | new weights | error | other's control minus own | minus shipped |",
         "|---|---|---|---|---|",
+        f"| the base, without control | | {base:.4f} | | |",
     ]
     for name, row in report["summary"].items():
         count = next(iter(report["runs"][name].values()))["new_parameters"]
@@ -239,14 +240,15 @@ def main() -> None:
     cache, ways = Cache.open(args.data), VARIANTS[args.task, find_base(args.base).family]
     if unknown := set(args.only) - ways.keys():
         raise ValueError(f"--only {', '.join(sorted(unknown))}: wanted some of {', '.join(ways)}")
-    report = begun(args, cache, ways)
+    # Now: the checkout may move on while this trains.
+    report, made = begun(args, cache, ways), circumstances()
     for seed in args.seeds:
         for name, variant in ways.items():
             if (args.only and name not in args.only) or str(seed) in report["runs"].get(name, {}):
                 continue
             print(f"{name}, seed {seed}", flush=True)
-            run = measured(planned(args, seed, variant), cache, variant, args.task)
-            report["runs"].setdefault(name, {})[str(seed)] = run
+            found = measured(planned(args, seed, variant), cache, variant, args.task)
+            report["runs"].setdefault(name, {})[str(seed)] = {"seed": seed, **made, **found}
             write_json(args.out, {**report, "summary": summary(report)})
     print(markdown({**report, "summary": summary(report)}))
 
