@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -240,5 +241,6 @@ def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
 def test_loopback_needs_no_token() -> None:
     assert Access.of("127.0.0.1", 80).token is None
     assert Access.of("::1", 80).url == "http://[::1]:80/"
+    assert Access.of("0.0.0.0", 80).url.startswith(f"http://{socket.gethostname()}:80/?token=")
     with pytest.raises(ValueError, match="--port must be in 1..65535, got 70000"):
         Access.of("localhost", 70000)

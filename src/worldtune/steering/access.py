@@ -7,6 +7,7 @@ that was pointed at us) and of Origin (a foreign page that calls us).
 import hmac
 import re
 import secrets
+import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,8 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+EVERYWHERE = ("0.0.0.0", "::")
+"""Hosts to listen on that are no address to open."""
 COOKIE = "worldtune_token"
 
 
@@ -39,7 +42,8 @@ class Access:
     @property
     def url(self) -> str:
         """What to open in a browser."""
-        name = f"[{self.host}]" if ":" in self.host else self.host
+        host = socket.gethostname() if self.host in EVERYWHERE else self.host
+        name = f"[{host}]" if ":" in host else host
         return f"http://{name}:{self.port}/" + (f"?token={self.token}" if self.token else "")
 
 

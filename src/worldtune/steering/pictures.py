@@ -46,7 +46,9 @@ def read_upload(data: bytes) -> np.ndarray:
             if image.width * image.height > MAX_UPLOAD_PIXELS:
                 raise ValueError(f"the picture is {image.width} x {image.height}, at most 40 megapixels are read")
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:
+        raise ValueError("not a whole JPEG, PNG or WebP picture") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"not a whole JPEG, PNG or WebP picture ({error})") from None
 
 
