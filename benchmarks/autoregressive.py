@@ -29,7 +29,7 @@ from worldtune.contract.condition import Condition
 from worldtune.contract.files import write_json
 from worldtune.contract.randomness import generator
 from worldtune.families import autoregressive
-from worldtune.families.diffusion.attention import cpu_multiplies_bf16
+from worldtune.networks.chunked_attention import cpu_multiplies_bf16
 
 LITGPT = "litgpt"
 LIMIT = 1e-4

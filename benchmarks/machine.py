@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from worldtune.families.diffusion.attention import cpu_multiplies_bf16
+from worldtune.networks.chunked_attention import cpu_multiplies_bf16
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "numpy", "worldtune")
 

@@ -20,7 +20,7 @@ from benchmarks.machine import describe, matmul_peak
 from benchmarks.shapes import SHAPES, Shape, step_flops
 from benchmarks.where import time_shares
 from worldtune.contract.files import write_json
-from worldtune.families.diffusion.attention import cpu_multiplies_bf16
+from worldtune.networks.chunked_attention import cpu_multiplies_bf16
 
 REFERENCE = "diffusers, sigma per frame"
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from worldtune.families.diffusion import attention as room
 from worldtune.families.diffusion.attention import attention, chunked_attention, fused_attention
+from worldtune.networks import chunked_attention as room
 
 
 def inputs(num_queries: int, num_keys: int, dtype: torch.dtype) -> list[torch.Tensor]:
