@@ -47,10 +47,11 @@ class Plan:
 
 QUICK = {
     "diffusion": ("optim.optimizer=muon", "optim.lr=3e-3", "optim.schedule=cosine", "objective.sigma_multiplier=24"),
+    "autoregressive": ("optim.optimizer=muon", "optim.lr=2e-3", "optim.schedule=cosine"),
 }
 """New paths start at zero and have little time to grow. The nano sampler takes one step from sigma 40, so noise levels
 near it are those to learn; at the base's own, the same steps bring a third of the obedience."""
-REACH = {name: (*QUICK.get(name, ()), "control.action.reach=true") for name in ("diffusion", "autoregressive")}
+REACH = {family: (*settings, "control.action.reach=true") for family, settings in QUICK.items()}
 """The tabletop records where the gripper is: small networks follow actions in the robot's axes much sooner."""
 EPOCHS_SHARE = {"diffusion": 1.0, "autoregressive": 0.32}
 """The nano transformer knows a few hundred clips by heart after a third of the steps: its validation loss rises."""
