@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo matrix test check format benchmark clean
+.PHONY: setup demo rendered matrix test check format benchmark clean
 
 .venv/runtime: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -18,9 +18,14 @@ setup: .venv/dev        ## virtual environment with everything for development
 demo: .venv/runtime     ## the main job on the shipped base and sample: prints where the report is
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh recipes/demo.sh
 
-matrix: .venv/runtime   ## all tasks on both bases, three seeds: hours on a laptop; rewrites results/ and README's table
-	$(BIN)/worldtune matrix --out matrix --results results
+rendered: .venv/runtime ## larger splits of the worlds, which the matrix needs: tens of minutes on 2 cores
+	$(BIN)/pip install --quiet --editable '.[worlds]'
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh recipes/render.sh
+
+matrix: rendered        ## all tasks on both bases, three seeds: hours on a laptop; rewrites results/ and README's table
+	$(BIN)/worldtune matrix --samples rendered --out matrix --results results
 	$(BIN)/python -m recipes.table
+	$(BIN)/python -m recipes.gallery matrix
 
 test: .venv/dev         ## all tests, at most 15 minutes on 2 cores
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
