@@ -1,6 +1,8 @@
 """House rules that a machine can check: sizes, names, a README per room."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,9 @@ def test_public_functions_have_docstrings() -> None:
             if is_public and ast.get_docstring(node) is None:
                 missing.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
     assert missing == []
+
+
+@pytest.mark.parametrize("table", ["recipes.table", "recipes.bars"])
+def test_tables_of_the_documents_are_those_of_the_results(table: str) -> None:
+    checked = subprocess.run([sys.executable, "-m", table, "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr

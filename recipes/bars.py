@@ -1,0 +1,123 @@
+"""What every cell must show and where it stands, out of committed results: `python -m recipes.bars [--check]`.
+
+Rewrites docs/bars.md between its two marks, or with --check exits 1 when the page is out of date.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from worldtune.tasks import TASKS
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "bars.md"
+FAMILIES = ("diffusion", "autoregressive")
+BEGIN, END = "<!-- table: python -m recipes.bars -->", "<!-- end of table -->"
+Report = dict[str, Any]
+Bar = Callable[[Report], tuple[str, bool]]
+"""Report -> what was measured, and whether the bar is reached."""
+
+
+def gain(over: str, least_db: float) -> Bar:
+    """PSNR over another column: the mean at least, with its interval. 0 asks for an interval above 0."""
+
+    def judge(report: Report) -> tuple[str, bool]:
+        found = next(row["values"]["psnr_db"] for row in report["differences"] if row["right"] == over)
+        reached = found["value"] >= least_db if least_db else found["low"] > 0
+        return f"{found['value']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}] dB over {over}", reached
+
+    return judge
+
+
+def at_most(measure: str, factor: float, column: str) -> Bar:
+    """A measure of the post-trained model, at most so many times that of another column."""
+
+    def judge(report: Report) -> tuple[str, bool]:
+        values = report["values"]
+        made, other = values["post-trained"][measure]["value"], values[column][measure]["value"]
+        label = report["measures"][measure]["label"]
+        return f"{label}: {made:.3g}, {made / other:.2f} times {column} ({other:.3g})", made <= factor * other
+
+    return judge
+
+
+def apart(measure: str) -> Bar:
+    """The interval of a measure lies above that under another clip's control."""
+
+    def judge(report: Report) -> tuple[str, bool]:
+        own, foreign = (report["values"][column][measure] for column in ("post-trained", "shuffled"))
+        texts = (f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" for one in (own, foreign))
+        label, reached = report["measures"][measure]["label"], own["low"] > foreign["high"]
+        return f"{label}: {' against shuffled '.join(texts)}", reached
+
+    return judge
+
+
+BARS: dict[str, dict[str, Bar]] = {
+    "general": {"better than the base": gain("base", 0)},
+    "instruction": {
+        "better than under another text": gain("shuffled", 0),
+        "a probe names the instruction more often than under another text, intervals apart": apart("text_named"),
+    },
+    "action": {
+        "2 dB over shuffled actions": gain("shuffled", 2),
+        "2 dB over the base": gain("base", 2),
+        "inverse dynamics at most 1.5 times real": at_most("action_error_std", 1.5, "real"),
+    },
+    "camera": {
+        "2 dB over shuffled paths": gain("shuffled", 2),
+        "rotation at most a third of the base's": at_most("camera_path_rotation_deg", 1 / 3, "base"),
+        "rotation at most 2 times real": at_most("camera_path_rotation_deg", 2, "real"),
+        "position at most a third of the base's": at_most("camera_path_translation_m", 1 / 3, "base"),
+        "position at most 2 times real": at_most("camera_path_translation_m", 2, "real"),
+    },
+    "multiview": {"cross-view error at most 1.25 times real": at_most("cross_view_error", 1.25, "real")},
+    "multiview_trajectory": {
+        "trajectory-following error at most 1.5 times real": at_most("tfe_m", 1.5, "real"),
+        "at most half of that without trajectory": at_most("tfe_m", 0.5, "base"),
+    },
+}
+
+
+def rows() -> list[str]:
+    """Markdown of every bar of every cell."""
+    found = []
+    for task in TASKS:
+        for name, bar in BARS[task].items():
+            cells = [judged(ROOT / "results" / f"{task}-{family}.json", bar) for family in FAMILIES]
+            found.append(f"| {task} | {name} | {' | '.join(cells)} |")
+    return found
+
+
+def judged(path: Path, bar: Bar) -> str:
+    """One cell of the table."""
+    if not path.exists():
+        return "not yet"
+    report = json.loads(path.read_text())
+    try:
+        text, reached = bar(report)
+    except KeyError as missing:
+        return f"**not measured**: the report has no {missing}"
+    seeds = f"{report['num_seeds']} seed" + "s" * (report["num_seeds"] != 1)
+    return f"{'reached' if reached else '**missed**'}: {text}; {seeds}"
+
+
+def main() -> None:
+    """Rewrite the page's table, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    page = PAGE.read_text()
+    head, rest = page.split(BEGIN)
+    table = ["| task | must hold | diffusion | autoregressive |", "|---|---|---|---|", *rows()]
+    wanted = head + "\n".join([BEGIN, *table, END]) + rest.split(END)[1]
+    if args.check:
+        sys.exit(0 if page == wanted else "docs/bars.md is out of date: python -m recipes.bars")
+    PAGE.write_text(wanted)
+
+
+if __name__ == "__main__":
+    main()
