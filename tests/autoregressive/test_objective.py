@@ -8,7 +8,7 @@ from worldtune.contract.condition import Condition
 from worldtune.contract.nouns import Batch
 from worldtune.families.autoregressive import scoring
 from worldtune.families.autoregressive.config import NetworkConfig
-from worldtune.families.autoregressive.objective import Objective, loss, with_begin
+from worldtune.families.autoregressive.objective import Objective, _with_noise, loss, with_begin
 
 
 def batch_of(ids_BVTHW: torch.Tensor, num_observed_B: torch.Tensor | None = None) -> Batch:
@@ -135,3 +135,31 @@ def test_what_cannot_be_trained_is_refused() -> None:
         Objective(num_observed_min=2)
     with pytest.raises(ValueError, match="z_loss must not be negative"):
         Objective(z_loss=-1.0)
+
+
+def test_noise_changes_what_is_seen_in_training_and_nothing_else() -> None:
+    network, ids = model(TOY_TEXT), tokens(views=2)
+
+    def trained(noise: float, seed: int = 0, num_observed_B: torch.Tensor | None = None) -> float:
+        draw = torch.Generator().manual_seed(seed)
+        settings = Objective(num_observed_max=1, token_noise=noise)
+        return float(loss(network, batch_of(ids, num_observed_B), Condition(), draw, settings)[0].detach())
+
+    assert trained(0.5) != trained(0.0), "scored tokens see random neighbours"
+    assert trained(0.5) == trained(0.5), "the same at every start"
+    assert trained(0.5) != trained(0.5, seed=1)
+    given_B = torch.tensor([1, 1])
+    assert trained(0.5, num_observed_B=given_B) == trained(0.0, num_observed_B=given_B), "validation is without"
+    with pytest.raises(ValueError, match=r"token_noise must lie in 0\.\.1"):
+        Objective(token_noise=1.5)
+
+
+def test_noise_spares_given_frames_and_keeps_to_its_share() -> None:
+    target = torch.zeros(64, 1, 4, 8, 8, dtype=torch.long)
+    given = torch.zeros(64, 1, 4, dtype=torch.bool)
+    given[:, :, 0] = True
+    noisy = _with_noise(target, given, 1000, torch.Generator().manual_seed(0), 0.5)
+    assert not noisy[:, :, 0].any()
+    share_B = (noisy[:, :, 1:] != 0).double().mean((1, 2, 3, 4))
+    assert share_B.max() < 0.6
+    assert abs(float(share_B.mean()) - 0.25) < 0.04

@@ -25,6 +25,10 @@ class Objective:
     """Fewest leading latent frames that are given, and so not scored."""
     num_observed_max: int = 1
     """Most leading latent frames that are given. With causal attention more of them only scores fewer tokens."""
+    token_noise: float = 0.0
+    """Of every clip a share between 0 and this of the tokens that are not given are shown as random ones in training,
+    0..1. Right tokens beside the one to predict tell most of what a control says, and in generation they are the
+    model's own: with noise it has to listen, and learns to go on from its mistakes."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.num_observed_min <= self.num_observed_max:
@@ -34,6 +38,8 @@ class Objective:
             )
         if not self.z_loss >= 0:
             raise ValueError(f"objective: z_loss must not be negative, got {self.z_loss}")
+        if not 0 <= self.token_noise <= 1:
+            raise ValueError(f"objective: token_noise must lie in 0..1, got {self.token_noise}")
 
 
 def loss(
@@ -55,6 +61,10 @@ def loss(
     condition = condition.on_grid(*batch.target.shape[1:])
     given_BVT = _draw_given(batch, generator, config)
     sequence_BS = with_begin(model, layout.to_sequence(batch.target), layout)
+    seen_BS = sequence_BS
+    if config.token_noise > 0 and batch.given_BVT() is None:
+        noisy_BVTHW = _with_noise(batch.target, given_BVT, model.config.vocab_size, generator, config.token_noise)
+        seen_BS = with_begin(model, layout.to_sequence(noisy_BVTHW), layout)
     rows = model.guide(
         layout,
         text_BVLC=condition.text_BVLD,
@@ -62,7 +72,7 @@ def loss(
         dense_BVTHWC=condition.dense_BVTHWC,
         camera_BV=condition.released.camera_BV,
     )
-    hidden_BSD = model.hidden(sequence_BS[:, :-1], rows)
+    hidden_BSD = model.hidden(seen_BS[:, :-1], rows)
     scored_BS = _scored_rows(layout, given_BVT)
     scores = score(model.output, hidden_BSD[scored_BS], sequence_BS[:, 1:][scored_BS], config.z_loss)
     return scores.loss, {name: vars(scores)[name] for name in ("cross_entropy", "log_z_squared", "accuracy")}
@@ -90,6 +100,17 @@ def _scored_rows(layout: Layout, given_BVT: Tensor) -> Tensor:
     """bool [B, S]: True where a row predicts a cell that is not given."""
     cells_BVTHW = given_BVT[..., None, None].expand(-1, -1, -1, layout.height, layout.width)
     return ~layout.to_sequence(cells_BVTHW)[:, 1 - layout.num_begin :]
+
+
+def _with_noise(
+    target_BVTHW: Tensor, given_BVT: Tensor, vocab_size: int, generator: torch.Generator, most: float
+) -> Tensor:
+    """Tokens of which, in each clip, a share drawn from 0..most is random; given frames stay as they are."""
+    shape, device = target_BVTHW.shape, target_BVTHW.device
+    share_B1111 = most * torch.rand(len(target_BVTHW), 1, 1, 1, 1, generator=generator)
+    is_noise = (torch.rand(shape, generator=generator) < share_B1111).to(device) & ~given_BVT[..., None, None]
+    random_BVTHW = torch.randint(vocab_size, shape, generator=generator).to(device)
+    return torch.where(is_noise, random_BVTHW, target_BVTHW)
 
 
 def _draw_given(batch: Batch, generator: torch.Generator, config: Objective) -> Tensor:
