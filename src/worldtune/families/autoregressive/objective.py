@@ -62,7 +62,7 @@ def loss(
     given_BVT = _draw_given(batch, generator, config)
     sequence_BS = with_begin(model, layout.to_sequence(batch.target), layout)
     seen_BS = sequence_BS
-    if config.token_noise > 0 and batch.given_BVT() is None:
+    if config.token_noise > 0 and model.training:
         noisy_BVTHW = _with_noise(batch.target, given_BVT, model.config.vocab_size, generator, config.token_noise)
         seen_BS = with_begin(model, layout.to_sequence(noisy_BVTHW), layout)
     rows = model.guide(
