@@ -3,7 +3,7 @@
 CELL is a cell of `worldtune matrix` (camera or action), LONG a dataset of long episodes of the same world
 (`python -m worlds render rooms --split val --seed 77 --episodes 16 --frames 97 --out LONG`). Every episode is followed
 from its first frame under its recorded controls; a chunk is a latent frame. The cell's probe, trained on real clips,
-says how far each chunk is from its control.
+says how far each chunk is from its control. A command that was killed continues where it was.
 
 Shape legend: V views, T frames (pixel or latent), H W rows and columns, C colours, D numbers of a control.
 """
@@ -22,7 +22,7 @@ from rich.console import Console
 from worldtune import settings
 from worldtune.contract import rooms
 from worldtune.contract.cache import Cache
-from worldtune.contract.files import write_json
+from worldtune.contract.files import read_json, write_json
 from worldtune.contract.nouns import Clip, Grid
 from worldtune.dataset import Dataset
 from worldtune.metrics.drift import MEASURES, drift
@@ -43,10 +43,9 @@ VARIANTS: dict[str, dict[str, tuple[dict[str, Any], tuple[str, ...]]]] = {
         "a window at a time": ({"chunk": 4}, ()),
         "at most two given": ({"window": 3}, ()),
         "two overlap": ({"context": 2}, ()),
-        "always two given": ({"context": 2, "window": 3}, ()),
         "noise on the given": ({}, ("augment_sigma=0.2",)),
+        "detail from noise 3": ({}, ("sigma_min=3",)),
         "four steps": ({}, ("steps=4",)),
-        "four steps and noise": ({}, ("steps=4", "augment_sigma=0.2")),
     },
     "autoregressive": {
         DEFAULT: ({}, ()),
@@ -172,25 +171,8 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     plain = open_run(folder, data=cache, seed=args.seed)
     clips = long_clips(plain, args.clips, args.chunks)
     grid = replace(plain.session.grid, frames=args.chunks + 1)
-    limits = {name: scored(videos, clips, grid, reader) for name, videos in bounds(run, clips).items()}
-    variants: dict[str, Any] = {}
-    for name, (pace, assignments) in chosen(base.family, args.only).items():
-        steered = open_run(folder, data=cache, seed=args.seed, pace=pace, assignments=assignments)
-        chunks = args.chunks * plain.session.frames_per_step // steered.session.frames_per_step
-        videos, rate_hz = rollouts(steered, args.clips, chunks)
-        if name == DEFAULT:
-            limits["another control"] = disobeyed(videos, clips, grid, reader)
-        variants[name] = {
-            "pace": asdict(steered.session.pace),
-            "sampler": list(assignments),
-            "frames_per_processor_s": round(rate_hz, 1),
-            "by_chunk": pooled(scored(videos, clips, grid, reader), args.seed),
-        }
-        for measure, rows in variants[name]["by_chunk"].items():
-            print(f"{name}: {measure}", *(f"{row['value']:.3f}" for row in rows[:: max(1, len(rows) // 6)]))
-    return {
+    report = {
         "command": " ".join(["python -m recipes.drift", *sys.argv[1:]]),
-        **circumstances(),
         "seed": args.seed,
         "num_clips": len(clips),
         "num_chunks": args.chunks,
@@ -198,11 +180,41 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
         "control": control,
         "probe": asdict(reader.judge.schooling),
         "measures": measures(reader.judge.room.MEASURES),
-        "variants": variants,
-        "bounds": {name: pooled(scores, args.seed) for name, scores in limits.items()},
         # Where the cache was is a matter of the machine.
         "run": {**settings.to_json(run), "data": Path(run.data).name},
+        **(before(args.out, run, len(clips), args.chunks) or {"variants": {}, "bounds": {}}),
     }
+    if not report["bounds"]:
+        limits = {name: scored(videos, clips, grid, reader) for name, videos in bounds(run, clips).items()}
+        report["bounds"] = {name: pooled(scores, args.seed) for name, scores in limits.items()}
+    for name, (pace, assignments) in chosen(base.family, args.only).items():
+        if name in report["variants"]:
+            continue
+        steered = open_run(folder, data=cache, seed=args.seed, pace=pace, assignments=assignments)
+        chunks = args.chunks * plain.session.frames_per_step // steered.session.frames_per_step
+        videos, rate_hz = rollouts(steered, args.clips, chunks)
+        if name == DEFAULT:
+            report["bounds"]["another control"] = pooled(disobeyed(videos, clips, grid, reader), args.seed)
+        report["variants"][name] = {
+            "pace": asdict(steered.session.pace),
+            "sampler": list(assignments),
+            "frames_per_processor_s": round(rate_hz, 1),
+            "by_chunk": pooled(scored(videos, clips, grid, reader), args.seed),
+            **circumstances(),
+        }
+        write_json(args.out, report)
+    return report
+
+
+def before(out: Path, run: Run, num_clips: int, num_chunks: int) -> dict[str, Any] | None:
+    """Variants and bounds of a command that was killed. ValueError when the file is of something else."""
+    if not out.exists():
+        return None
+    found = read_json(out)
+    same = {"control": run.controls[-1], "seed": run.seed, "num_clips": num_clips, "num_chunks": num_chunks}
+    if changed := [name for name, value in same.items() if found.get(name) != value]:
+        raise ValueError(f"{out}: measured with another {', '.join(changed)}; choose another file")
+    return {"variants": found["variants"], "bounds": found["bounds"]}
 
 
 def measures(of_control: Mapping[str, Any]) -> dict[str, str]:
@@ -229,7 +241,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the run, and of the noise")
     parser.add_argument("--only", nargs="+", default=[], help="names of variants; default: all")
     args = parser.parse_args()
-    write_json(args.out, measured(args))
+    for name, variant in measured(args)["variants"].items():
+        for measure, rows in variant["by_chunk"].items():
+            print(f"{name}: {measure}", *(f"{row['value']:.3f}" for row in rows[:: max(1, len(rows) // 6)]))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from worldtune.metrics.pixels import PSNR_LIMIT_DB
 from worldtune.stages.probes import Judge
 from worldtune.steering.state import FRAMES, TOKENS, Pace
 
+TRIED = (drift.DEFAULT, "four steps")
+
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
@@ -25,19 +27,32 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     run = make_run(folder, "diffusion", ("camera",))
     run.rename(folder / "run-0")
     args = argparse.Namespace(
-        cell=folder, long=folder / "data", clips=2, chunks=3, seed=0, only=[drift.DEFAULT, "four steps"]
+        cell=folder,
+        long=folder / "data",
+        out=folder / "drift.json",
+        clips=2,
+        chunks=3,
+        seed=0,
+        only=[drift.DEFAULT],
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(probe, "VISITS", 100)
-        write_json(folder / "drift.json", drift.measured(args))
-    result: dict[str, Any] = read_json(folder / "drift.json")
+        drift.measured(args)
+        first = str(read_json(args.out)["variants"][drift.DEFAULT])
+        args.only = []
+        patch.setattr(drift, "VARIANTS", {"diffusion": {name: drift.VARIANTS["diffusion"][name] for name in TRIED}})
+        result = drift.measured(args)
+    assert str(result["variants"][drift.DEFAULT]) == first, "what is there is not measured again"
+    args.chunks = 2
+    with pytest.raises(ValueError, match="drift.json: measured with another num_chunks; choose another file"):
+        drift.measured(args)
     return result
 
 
 def test_every_measure_of_every_variant_by_chunk(report: dict[str, Any]) -> None:
     measures = {"psnr_db", "sharpness", "camera_step_rotation_deg", "camera_step_translation_m"}
     assert report["measures"].keys() == measures
-    assert list(report["variants"]) == [drift.DEFAULT, "four steps"]
+    assert list(report["variants"]) == list(TRIED)
     for one in (*(variant["by_chunk"] for variant in report["variants"].values()), report["bounds"]["codec"]):
         assert one.keys() == measures
         assert {len(rows) for rows in one.values()} == {3}
@@ -47,11 +62,19 @@ def test_every_measure_of_every_variant_by_chunk(report: dict[str, Any]) -> None
     assert "/" not in report["run"]["data"]
 
 
-def test_curves_are_drawn(report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_curves_are_drawn(
+    report: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     write_json(tmp_path / "a.json", report)
     monkeypatch.setattr("sys.argv", ["drift_plot", str(tmp_path / "a.png"), str(tmp_path / "a.json")])
     drift_plot.main()
     assert (tmp_path / "a.png").stat().st_size > 1000
+    rows = report["variants"]["four steps"]["by_chunk"]["psnr_db"]
+    late = (rows[1]["value"] + rows[2]["value"]) / 2
+    assert f"| four steps | {rows[0]['value']:.2f}, {late:.2f} |" in capsys.readouterr().out
 
 
 def test_a_fault_shows_in_its_chunk() -> None:
