@@ -158,7 +158,7 @@ def test_list_names_tasks_and_bases(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_the_demo_is_the_general_cell_of_the_matrix() -> None:
     recipe, plan = (ROOT / "recipes/demo.sh").read_text(), PLANS["general"]
     assert f"data=samples/{plan.sample}\n" in recipe
-    assert f"${{STEPS:-{plan.steps}}}" in recipe
+    assert f"steps=${{STEPS:-{round(plan.epochs * 80 / 16)}}}" in recipe, "80 training clips in batches of 16"
     assert re.findall(r"--num-clips (\d+)", recipe) == [str(plan.num_clips)]
     assert not plan.window, "the recipe gives none"
     assert not plan.settings, "the recipe gives none"
@@ -177,7 +177,8 @@ def documented_commands() -> list[tuple[str, str]]:
         blocks = [text] if path.suffix == ".sh" else re.findall(r"```(?:bash|sh)?\n(.*?)```", text, re.DOTALL)
         for line in "\n".join(blocks).splitlines():
             if match := re.search(r"(?:^\s*|-m )worldtune (\S.*)", line):
-                found.append((path.name, match.group(1)))
+                # A shell splits a variable without quotes into any number of words, or none.
+                found.append((path.name, re.sub(r"(?<=\s)\$\w+(?=\s|$)", "", match.group(1))))
     return found
 
 
