@@ -47,7 +47,12 @@ class Plan:
 
 QUICK = {
     "diffusion": ("optim.optimizer=muon", "optim.lr=3e-3", "optim.schedule=cosine", "objective.sigma_multiplier=24"),
-    "autoregressive": ("optim.optimizer=muon", "optim.lr=2e-3", "optim.schedule=cosine"),
+    "autoregressive": (
+        "optim.optimizer=muon",
+        "optim.lr=2e-3",
+        "optim.schedule=cosine",
+        "objective.token_noise=0.5",
+    ),  # fmt: skip
 }
 """New paths start at zero and have little time to grow. The nano sampler takes one step from sigma 40, so noise levels
 near it are those to learn; at the base's own, the same steps bring a third of the obedience."""
