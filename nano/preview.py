@@ -1,4 +1,4 @@
-"""A contact sheet of the base's own predictions: `python -m nano.preview --work FOLDER --out docs/base_samples.png`.
+"""A contact sheet of the base's own predictions: `python -m nano.preview --work FOLDER --out docs/base_samples.webp`.
 
 Reads the held-out windows that `nano.train_diffusion` encoded, gives one latent frame and the caption, and generates
 the rest; rows are the truth through the codec and the prediction.

@@ -22,7 +22,10 @@ def contact_sheet(folders: Sequence[Path], path: Path, *, episodes: int = 2, col
     rounded = np.round(np.concatenate(padded) / COLOUR_STEP) * COLOUR_STEP
     sheet = rounded.clip(0, 255).astype(np.uint8).repeat(zoom, 0).repeat(zoom, 1)
     with write_whole(path) as temporary:
-        Image.fromarray(sheet).save(temporary, format="PNG", optimize=True)
+        if path.suffix == ".webp":
+            Image.fromarray(sheet).save(temporary, format="WEBP", quality=75, method=6)
+        else:
+            Image.fromarray(sheet).save(temporary, format="PNG", optimize=True)
 
 
 def _rows(dataset: Dataset, episodes: int, columns: int) -> list[np.ndarray]:
