@@ -15,7 +15,7 @@ GAP_PX = 2
 
 
 def contact_sheet(folders: Sequence[Path], path: Path, *, episodes: int = 2, columns: int = 8, zoom: int = 2) -> None:
-    """Write a PNG with the first episodes of every dataset; of several cameras, one after the other."""
+    """Write a picture (.webp with loss, else PNG) of the first episodes of datasets; cameras one after the other."""
     rows = [row for folder in folders for row in _rows(Dataset.open(folder), episodes, columns)]
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, GAP_PX), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
