@@ -129,7 +129,7 @@ def test_views_compose_with_text_trajectory_and_an_action():
     parts = [
         text.encoder(tokens, text.Config())(tokens, KEEP_2),
         condition(),
-        trajectory.encoder(path, trajectory.Config(kind="motion"))(path, KEEP_2),
+        trajectory.encoder(path, trajectory.Config(kind="motion", pose=False))(path, KEEP_2),
         action,
         Condition(dense_BVTHWC=torch.randn(2, 3, 3, 8, 12, 6)),
     ]

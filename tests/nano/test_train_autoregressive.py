@@ -38,6 +38,7 @@ def test_a_killed_pretraining_continues_and_ends_in_a_base(tmp_path: Path, monke
     words: dict[str, Any] = {
         "data": rendered(tmp_path / "data"), "codec": base / "codec", "text": base / "text", "steps": 4,
         "batch_size": 3, "lr": 0.01, "optimizer": "muon", "report_every": 1, "save_every": 2, "threads": 1,
+        "start": None,
     }  # fmt: skip
     save = pretraining.checkpoint.save
 
