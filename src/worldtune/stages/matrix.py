@@ -64,7 +64,7 @@ EPOCHS_SHARE = {"diffusion": 1.0, "autoregressive": 0.32}
 PLANS: dict[str, Plan] = {
     "general": Plan(sample="tabletop-heldout", epochs=24, num_clips=48),
     "instruction": Plan(sample="tabletop", epochs=16, num_clips=120, window={"fps_hz": 5.0}, settings=QUICK),
-    "action": Plan(sample="tabletop", epochs=9, num_clips=48, window={"stride": 8}, settings=REACH),
+    "action": Plan(sample="tabletop", epochs=13.3, num_clips=48, window={"stride": 8}, settings=REACH),
     "camera": Plan(sample="rooms", epochs=11, num_clips=48, window={"stride": 8}, settings=QUICK),
     "multiview": Plan(sample="street", epochs=12, num_clips=32, window={"stride": 8}, settings=QUICK),
     "multiview_trajectory": Plan(sample="street", epochs=12, num_clips=32, window={"stride": 8}, settings=QUICK),
