@@ -38,7 +38,7 @@ def main() -> None:
         for family, made in cells.items():
             clips = [rows(made, place) for place in (0, len(made.clips) // 2)]
             print(contact_sheet(clips, args.out / "cells" / f"{task}-{family}.webp", num_frames=7))
-        moving[task] = column(cells)
+        moving[task.removeprefix("multiview_")] = column(cells)
     print(animation(aligned(moving), args.out / "gallery.webp", fps_hz=args.fps_hz, scale=args.scale))
 
 
