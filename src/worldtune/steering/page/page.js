@@ -317,9 +317,11 @@ function refresh() {
   const sticks = { ...readPad(), ...input.sticks };
   const values = {};
   let active = false;
+  let pushed = false; // A slider may stand off its middle since before; a stick or key is held now.
   for (const axis of world.hello.axes) {
     const push = pushOf(axis, sticks);
-    active = active || push !== 0 || axis.name in input.sliders;
+    pushed = pushed || push !== 0;
+    active = active || pushed || axis.name in input.sliders;
     if (axis.holds) {
       const step = (push * passed * (axis.high - axis.low)) / LEVEL_SECONDS;
       input.levels[axis.name] = clamp(input.levels[axis.name] + step, axis.low, axis.high);
@@ -335,7 +337,7 @@ function refresh() {
   input.sequence += 1;
   if (active) input.pressed.set(input.sequence, now);
   send({ type: "commands", axes: values, sequence: input.sequence });
-  if (active && !world.state.playing && !isFirst) { send({ type: "play" }); setPlaying(true); }
+  if (active && !world.state.playing && (pushed || !isFirst)) { send({ type: "play" }); setPlaying(true); }
   for (const axis of world.hello.axes) {
     const slider = $(`axis-${axis.name}`);
     if (!(axis.name in input.sliders)) slider.value = values[axis.name];
