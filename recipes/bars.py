@@ -5,17 +5,15 @@ Rewrites docs/bars.md between its two marks, or with --check exits 1 when the pa
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from recipes.table import END, FAMILIES, ROOT, rewritten, seeds
+from recipes.table import gain as told
 from worldtune.tasks import TASKS
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "bars.md"
-FAMILIES = ("diffusion", "autoregressive")
-BEGIN, END = "<!-- table: python -m recipes.bars -->", "<!-- end of table -->"
+BEGIN = "<!-- table: python -m recipes.bars -->"
 Report = dict[str, Any]
 Bar = Callable[[Report], tuple[str, bool]]
 """Report -> what was measured, and whether the bar is reached."""
@@ -27,7 +25,7 @@ def gain(over: str, least_db: float) -> Bar:
     def judge(report: Report) -> tuple[str, bool]:
         found = next(row["values"]["psnr_db"] for row in report["differences"] if row["right"] == over)
         reached = found["value"] >= least_db if least_db else found["low"] > 0
-        return f"{found['value']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}] dB over {over}", reached
+        return f"{told(found)} dB over {over}", reached
 
     return judge
 
@@ -101,22 +99,15 @@ def judged(path: Path, bar: Bar) -> str:
         text, reached = bar(report)
     except KeyError as missing:
         return f"**not measured**: the report has no {missing}"
-    seeds = f"{report['num_seeds']} seed" + "s" * (report["num_seeds"] != 1)
-    return f"{'reached' if reached else '**missed**'}: {text}; {seeds}"
+    return f"{'reached' if reached else '**missed**'}: {text}; {seeds(report['num_seeds'])}"
 
 
 def main() -> None:
     """Rewrite the page's table, or check it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
-    args = parser.parse_args()
-    page = PAGE.read_text()
-    head, rest = page.split(BEGIN)
-    table = ["| task | must hold | diffusion | autoregressive |", "|---|---|---|---|", *rows()]
-    wanted = head + "\n".join([BEGIN, *table, END]) + rest.split(END)[1]
-    if args.check:
-        sys.exit(0 if page == wanted else "docs/bars.md is out of date: python -m recipes.bars")
-    PAGE.write_text(wanted)
+    table = [BEGIN, "| task | must hold | diffusion | autoregressive |", "|---|---|---|---|", *rows(), END]
+    rewritten(ROOT / "docs" / "bars.md", "\n".join(table), check=parser.parse_args().check)
 
 
 if __name__ == "__main__":

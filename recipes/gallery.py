@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from recipes.table import FAMILIES
 from worldtune.report.film import tiled
 from worldtune.report.sheet import animation, contact_sheet
 from worldtune.run import load_run
 from worldtune.stages.made_clips import MadeSet
 from worldtune.tasks import TASKS
-
-FAMILIES = ("diffusion", "autoregressive")
 
 ROWS = {"truth": "real", "post-trained": "post-trained", "shuffled": "shuffled", "base": "base"}
 

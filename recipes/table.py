@@ -53,19 +53,23 @@ def table() -> str:
     return "\n".join([BEGIN, *rows, END])
 
 
+def rewritten(page: Path, marked: str, *, check: bool) -> None:
+    """Put what is `marked`, its two marks included, into a page; with `check` exit 1 when it is not there already."""
+    begin, text = marked.partition("\n")[0], page.read_text()
+    start, stop = text.index(begin), text.index(END) + len(END)
+    if text[start:stop] == marked:
+        return
+    if check:
+        command = begin.removeprefix("<!-- table: ").removesuffix(" -->")
+        sys.exit(f"{page.name}: the table is out of date; run `{command}`")
+    page.write_text(text[:start] + marked + text[stop:])
+
+
 def main() -> None:
     """Rewrite the README's table, or with --check exit 1 when it is out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
-    args = parser.parse_args()
-    path = ROOT / "README.md"
-    text = path.read_text()
-    start, stop = text.index(BEGIN), text.index(END) + len(END)
-    if text[start:stop] == table():
-        return
-    if args.check:
-        sys.exit("README.md: the table is out of date; run `python -m recipes.table`")
-    path.write_text(text[:start] + table() + text[stop:])
+    rewritten(ROOT / "README.md", table(), check=parser.parse_args().check)
 
 
 if __name__ == "__main__":

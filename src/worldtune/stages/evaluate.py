@@ -4,7 +4,7 @@ Several folders of the same clips, one per seed, are pooled: each clip is averag
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -236,9 +236,15 @@ def _commands(sets: Sequence[MadeSet]) -> list[str]:
 
 
 def _shown(made: MadeSet, place: int, columns: Columns) -> ShownClip:
-    """A clip of the first seed as the page shows it."""
+    """A clip of the first seed with the PSNR of every column."""
+    psnr_db = {name: column[0][place].values["psnr_db"] or 0.0 for name, column in columns.items()}
+    return shown_clip(made, place, (REAL, *columns), psnr_db)
+
+
+def shown_clip(made: MadeSet, place: int, names: Iterable[str], psnr_db: Mapping[str, float]) -> ShownClip:
+    """A clip as pages show it: its films in the columns `names`, of which one is real."""
     clip = made.clips[place]
-    videos = {name: tiled(made.read(clip.id, name).pixels_VTHWC) for name in (REAL, *columns)}
+    videos = {name: tiled(made.read(clip.id, name).pixels_VTHWC) for name in names}
     frames, height, width, _ = videos[REAL].shape
     return ShownClip(
         id=clip.id,
@@ -250,5 +256,5 @@ def _shown(made: MadeSet, place: int, columns: Columns) -> ShownClip:
         width_px=width,
         height_px=height,
         films={name: film_uri(video) for name, video in videos.items()},
-        psnr_db={name: column[0][place].values["psnr_db"] or 0.0 for name, column in columns.items()},
+        psnr_db=dict(psnr_db),
     )

@@ -1,13 +1,14 @@
 """The overview of a matrix: index.html in its folder, with a card for every cell and the way to its report."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from worldtune.contract.files import read_json, write_whole
-from worldtune.report.film import film_uri, tiled
 from worldtune.report.index import Card, render_index
 from worldtune.report.page import ShownClip
 from worldtune.stages.base import shipped
+from worldtune.stages.evaluate import shown_clip
 from worldtune.stages.made_clips import REAL, MadeSet
 from worldtune.tasks import TASKS
 
@@ -66,18 +67,5 @@ def _film(made: Sequence[Path]) -> ShownClip | None:
     if not made:
         return None
     found = MadeSet.open(made[0])
-    clip = found.clips[0]
-    videos = {name: tiled(found.read(clip.id, name).pixels_VTHWC) for name in SHOWN if name in found.columns}
-    frames, height, width, _ = videos[REAL].shape
-    return ShownClip(
-        id=clip.id,
-        text="",
-        foreign_text="",
-        fps_hz=clip.fps_hz,
-        num_frames=frames,
-        num_observed=clip.num_observed_frames,
-        width_px=width,
-        height_px=height,
-        films={name: film_uri(video) for name, video in videos.items()},
-        psnr_db={},
-    )
+    shown = shown_clip(found, 0, [name for name in SHOWN if name in found.columns], {})
+    return replace(shown, text="", foreign_text="")
