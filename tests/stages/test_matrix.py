@@ -16,6 +16,7 @@ from worldtune import __main__ as command_line
 from worldtune.contract.files import read_json
 from worldtune.metrics import probe
 from worldtune.stages import matrix as stage
+from worldtune.stages import probes
 from worldtune.stages import train as train_stage
 from worldtune.stages.matrix import Plan
 
@@ -53,6 +54,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(stage, "PLANS", PLANS)
     monkeypatch.setattr(probe, "VISITS", 100)
+    monkeypatch.setattr(probes, "READABLE", -float("inf"))  # after 100 visits chance decides what a probe reads
     monkeypatch.setattr(train_stage, "_run_loop", watched)
     return seen
 
