@@ -24,7 +24,7 @@ from worldtune.stages.world import WorldModel, assemble, fit_controls
 
 GAIN = 8.0
 """As in the families' own injections."""
-EMBEDDING, TOKENS = "embedding", "tokens"
+HIDDEN, EMBEDDING, TOKENS = "hidden", "embedding", "tokens"
 SHIPPED = "as shipped"
 
 
@@ -37,7 +37,8 @@ class Variant:
     carrier: str = "frame"
     """"text" or "dense": what the control says on its frame carrier goes there instead."""
     part: str = ""
-    """Keep one part of the diffusion family's frame injection only: EMBEDDING (with AdaLN-LoRA) or TOKENS."""
+    """Keep one part of the frame injection only: HIDDEN, the MLP without the numbers as they are; of the diffusion
+    family's also EMBEDDING (with AdaLN-LoRA) or TOKENS."""
     every_block: str = ""
     """Injection module of the network that is repeated, with weights of its own, before every block."""
     settings: tuple[str, ...] = ()
@@ -47,9 +48,10 @@ class Variant:
 RAYS, MOTION = ("control.camera.inject=rays",), ("control.camera.inject=vector",)
 VARIANTS: dict[tuple[str, str], dict[str, Variant]] = {
     ("action", "diffusion"): {
-        SHIPPED: Variant(way="MLP to timestep embedding, AdaLN-LoRA and tokens"),
-        "timestep embedding": Variant(way="MLP to timestep embedding and AdaLN-LoRA alone", part=EMBEDDING),
-        "tokens": Variant(way="MLP to the tokens of the frame alone", part=TOKENS),
+        SHIPPED: Variant(way="MLP beside a linear layer, to timestep embedding, AdaLN-LoRA and tokens"),
+        "MLP": Variant(way="the MLP alone", part=HIDDEN),
+        "timestep embedding": Variant(way="as shipped, to timestep embedding and AdaLN-LoRA alone", part=EMBEDDING),
+        "tokens": Variant(way="as shipped, to the tokens of the frame alone", part=TOKENS),
         "cross-attention": Variant(way="MLP to a text row for each latent frame", carrier="text"),
         "channels": Variant(way="further input channels, the same in all cells of a frame", carrier="dense"),
         "channels, every block": Variant(
@@ -57,8 +59,9 @@ VARIANTS: dict[tuple[str, str], dict[str, Variant]] = {
         ),
     },
     ("action", "autoregressive"): {
-        SHIPPED: Variant(way="MLP, added at the rows that predict the frame"),
-        "every block": Variant(way="such an MLP before every block", every_block="frame_injection"),
+        SHIPPED: Variant(way="MLP beside a linear layer, added at the rows that predict the frame"),
+        "MLP": Variant(way="the MLP alone", part=HIDDEN),
+        "every block": Variant(way="as shipped, before every block", every_block="frame_injection"),
         "cross-attention": Variant(way="MLP to a text row for each latent frame", carrier="text"),
         "channels": Variant(way="linear layer, added at the predicting rows", carrier="dense"),
         "channels, every block": Variant(
@@ -120,6 +123,20 @@ class OnDense(nn.Module):
         return Condition(dense_BVTHWC=self.control(arrays, keep_B).frame_BVTD[:, :, :, None, None])
 
 
+class FirstColumns(nn.Module):
+    """A linear layer, zero at the start, that reads only the first columns of what it is given."""
+
+    def __init__(self, columns: int, width: int) -> None:
+        super().__init__()
+        self.linear, self.columns = nn.Linear(columns, width), columns
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[...,C] -> [...,D]."""
+        return self.linear(x[..., : self.columns])
+
+
 class PartOf(nn.Module):
     """One part of the diffusion family's frame injection; the others are zero."""
 
@@ -177,7 +194,10 @@ def built(run: Run, cache: Cache, variant: Variant, control: str) -> WorldModel:
         if variant.carrier != "frame":
             world = _on_carrier(world, cache, variant.carrier, control)
         net = getattr(world.network, "net", world.network)
-        if variant.part:
+        if variant.part == HIDDEN:
+            told = net.frame_injection
+            told.out = FirstColumns(told.hidden.out_features, told.out.out_features)
+        elif variant.part:
             net.frame_injection = PartOf(net.frame_injection, variant.part)
         if variant.every_block:
             repeated = EveryBlock(getattr(net, variant.every_block), len(net.blocks))

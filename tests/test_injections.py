@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recipes import injections
-from recipes.injection_variants import SHIPPED, VARIANTS, EveryBlock, OnDense, OnText, PartOf, Variant, built
+from recipes.injection_variants import HIDDEN, SHIPPED, VARIANTS, EveryBlock, OnDense, OnText, PartOf, Variant, built
 from tests.data.moving import moving_dataset
 from tests.stages import toy_autoregressive
 from tests.training import toy_base
@@ -74,7 +74,9 @@ def assert_entered(world: WorldModel, variant: Variant, task: str) -> None:
     if variant.carrier != "frame":
         assert isinstance(world.controls[task], {"text": OnText, "dense": OnDense}[variant.carrier])
         assert net.frame_injection is None
-    if variant.part:
+    if variant.part == HIDDEN:
+        assert net.frame_injection.out.linear.weight.abs().max() > 0
+    elif variant.part:
         assert isinstance(net.frame_injection, PartOf)
         *early, tokens = net.frame_injection.injection.out.weight.unflatten(0, (5, -1)).flatten(1).abs().amax(1)
         kept, left = (early, [tokens]) if variant.part == "embedding" else ([tokens], early)

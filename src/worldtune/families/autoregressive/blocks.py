@@ -16,6 +16,10 @@ from worldtune.families.autoregressive.config import NetworkConfig
 from worldtune.families.autoregressive.guide import Rows
 
 
+HEAD_NORM_EPS = 1e-5
+"""Added to the mean square of a head's query or key: NVIDIA's networks pass their norm_eps to the other norms only."""
+
+
 def rotate(x_BHNE: Tensor, cos_NE: Tensor, sin_NE: Tensor) -> Tensor:
     """Rotary embedding in half-split order: channel i turns with channel i + E / 2."""
     a, b = x_BHNE.chunk(2, dim=-1)
@@ -49,8 +53,8 @@ class Attention(nn.Module):
         self.to_k = nn.Linear(context_channels, narrow, bias=False)
         self.to_v = nn.Linear(context_channels, narrow, bias=False)
         self.to_out = nn.Linear(wide, config.width, bias=False)
-        self.norm_q = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
-        self.norm_k = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
+        self.norm_q = RMSNorm(config.head_dim, HEAD_NORM_EPS) if config.qk_norm else None
+        self.norm_k = RMSNorm(config.head_dim, HEAD_NORM_EPS) if config.qk_norm else None
         self.head_dim = config.head_dim
 
     def _heads(self, x_BND: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class NetworkConfig:
     qk_norm: bool = True
     """Normalise queries and keys per head."""
     norm_eps: float = 1e-5
-    """Added to the mean square in every norm."""
+    """Added to the mean square in every norm, those of heads apart."""
     rope_theta: float = 500000.0
     """Base of the rotary embedding."""
     yarn_scale: float = 1.0

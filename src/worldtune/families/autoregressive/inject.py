@@ -24,12 +24,12 @@ def embedding_table(rows: int, width: int) -> nn.Embedding:
 
 
 class FrameInjection(nn.Module):
-    """One vector per latent frame, added to all its cells."""
+    """One vector per latent frame, added to all its cells: made from a hidden layer and the numbers as they are."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.hidden = nn.Linear(channels, width)
-        self.out = nn.Linear(width, width)
+        self.out = nn.Linear(width + channels, width)
 
     def reset_parameters(self) -> None:
         """Default hidden layer, zero output."""
@@ -39,7 +39,7 @@ class FrameInjection(nn.Module):
 
     def forward(self, frame_BVTC: Tensor, layout: Layout) -> Tensor:
         """What to add to the cells, [B, N, D]."""
-        out_BVTD = GAIN * self.out(F.gelu(self.hidden(frame_BVTC)))
+        out_BVTD = GAIN * self.out(torch.cat([F.gelu(self.hidden(frame_BVTC)), frame_BVTC], -1))
         shape = (*out_BVTD.shape[:3], layout.height, layout.width, out_BVTD.shape[-1])
         return layout.to_sequence(out_BVTD[:, :, :, None, None].expand(shape))
 

@@ -15,12 +15,33 @@ from safetensors import safe_open
 from torch import Tensor
 
 from worldtune.contract.condition import Widths
+from worldtune.contract.nouns import Coverage
 from worldtune.families.autoregressive.config import NetworkConfig
 from worldtune.families.autoregressive.naming import ours_from_nvidia
 from worldtune.families.autoregressive.network import VideoTransformer
 
 LIMIT = 2e-5
 """Largest error allowed, relative to the output's largest value, in float32."""
+
+DEFAULTS = {
+    "n_kv_heads": 8,
+    "head_dim": None,
+    "norm_type": "rmsnorm",
+    "norm_eps": 1e-5,
+    "rope_theta": 500000,
+    "rope_dim": "1D",
+    "pytorch_rope_version": "v2",
+    "use_qk_normalization": False,
+    "apply_abs_pos_emb": False,
+    "apply_yarn": False,
+    "insert_cross_attn": False,
+    "insert_cross_attn_every_k_layers": 1,
+    "context_dim": 1024,
+}
+"""What NVIDIA's network takes where a case's config is silent (facts: Cosmos AR, 1)."""
+
+SUPPORTED = {"norm_type": "rmsnorm", "rope_dim": "3D", "pytorch_rope_version": "v2"}
+"""Options that the network has with one value only: no released model uses another."""
 
 
 def read_case(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -31,10 +52,10 @@ def read_case(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def config_from_nvidia(value: dict[str, Any]) -> NetworkConfig:
     """NVIDIA's constructor arguments in our words. ValueError for a variant that no released model uses."""
-    if (value["norm_type"], value["rope_dim"]) != ("rmsnorm", "3D"):
-        raise ValueError(
-            f"only norm_type rmsnorm with rope_dim 3D is supported, got {value['norm_type']} and {value['rope_dim']}"
-        )
+    value = DEFAULTS | value
+    for name, only in SUPPORTED.items():
+        if value[name] != only:
+            raise ValueError(f"not supported: {name} must be {only!r}, got {value[name]!r}")
     frames, height, width = value["video_latent_shape"]
     yarn: dict[str, Any] = {}
     if value["apply_yarn"]:
@@ -71,16 +92,25 @@ def load_case(path: Path) -> tuple[VideoTransformer, dict[str, Tensor]]:
     value, tensors = read_case(path)
     network = VideoTransformer(config_from_nvidia(value), Widths())
     state = {key.removeprefix("state_dict."): tensors[key] for key in tensors if key.startswith("state_dict.")}
-    network.load_state_dict({str(ours_from_nvidia(key)): tensor for key, tensor in state.items()})
+    renamed = {ours_from_nvidia(key) or key: tensor for key, tensor in state.items()}
+    wanted = network.state_dict()
+    Coverage(
+        matched=tuple(wanted.keys() & renamed.keys()),
+        missing=tuple(wanted.keys() - renamed.keys()),
+        unexpected=tuple(renamed.keys() - wanted.keys()),
+    ).require_complete(path.name)
+    network.load_state_dict(renamed)
     return network.eval(), {key: tensor for key, tensor in tensors.items() if not key.startswith("state_dict.")}
 
 
 @torch.no_grad()
 def run_case(network: VideoTransformer, case: dict[str, Tensor]) -> Tensor:
-    """Logits [B, N, X]."""
+    """Logits [B, N, X]. ValueError for more tokens than the grid has cells."""
     config = network.config
     layout = network.layout(1, config.max_frames, config.max_height, config.max_width)
     context_BLC = case.get("in.context")
+    if case["in.tokens"].shape[1] > layout.num_rows:
+        raise ValueError(f"{case['in.tokens'].shape[1]} tokens do not fit a grid of {layout.num_rows} cells")
     rows = network.guide(layout, text_BVLC=None if context_BLC is None else context_BLC[:, None])
     return network(case["in.tokens"], rows)
 

@@ -3,6 +3,7 @@
 Shape legend: B batch, F frames of all views, S tokens of one frame, K numbers of a control, D width.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,12 +14,16 @@ A power of two is exact: files of other trainers, which have no such factor, are
 
 
 class FrameInjection(nn.Module):
-    """One vector per latent frame: added to the timestep embedding, to the AdaLN-LoRA vector and to all its tokens."""
+    """One vector per latent frame: added to the timestep embedding, to the AdaLN-LoRA vector and to all its tokens.
+
+    What is added reads a hidden layer and the numbers as they are: that is sooner heard than either alone
+    (docs/injection.md).
+    """
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.hidden = nn.Linear(channels, width)
-        self.out = nn.Linear(width, 5 * width)
+        self.out = nn.Linear(width + channels, 5 * width)
         self.width = width
 
     def reset_parameters(self) -> None:
@@ -29,7 +34,7 @@ class FrameInjection(nn.Module):
 
     def forward(self, frame_BFK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What to add to the embedding [B, F, D], the AdaLN-LoRA vector [B, F, 3D] and the tokens [B, F, 1, D]."""
-        out = GAIN * self.out(F.gelu(self.hidden(frame_BFK)))
+        out = GAIN * self.out(torch.cat([F.gelu(self.hidden(frame_BFK)), frame_BFK], -1))
         embedding_BFD, lora_BFK, token_BFD = out.split([self.width, 3 * self.width, self.width], dim=-1)
         return embedding_BFD, lora_BFK, token_BFD.unsqueeze(2)
 
