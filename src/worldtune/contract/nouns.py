@@ -4,7 +4,7 @@ Shape legend: B batch, V views, T frames (pixel frames in a Clip, latent frames 
 columns, C channels, L text tokens, D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -148,6 +148,15 @@ class Coverage:
     """Belongs to a requested control and starts with a zero output."""
     ignored: tuple[str, ...] = ()
     """Known by-products of the file format, e.g. position indices that are recomputed."""
+
+    @classmethod
+    def of(cls, wanted: Collection[str], given: Collection[str]) -> "Coverage":
+        """Of names in the network and in a file that must fit exactly."""
+        return cls(
+            matched=tuple(name for name in wanted if name in given),
+            missing=tuple(name for name in wanted if name not in given),
+            unexpected=tuple(name for name in given if name not in wanted),
+        )
 
     def __str__(self) -> str:
         counts = {name: len(value) for name, value in vars(self).items()}

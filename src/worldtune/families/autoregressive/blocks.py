@@ -15,7 +15,6 @@ from worldtune.families.autoregressive.cache import LayerCache
 from worldtune.families.autoregressive.config import NetworkConfig
 from worldtune.families.autoregressive.guide import Rows
 
-
 HEAD_NORM_EPS = 1e-5
 """Added to the mean square of a head's query or key: NVIDIA's networks pass their norm_eps to the other norms only."""
 

@@ -23,7 +23,7 @@ from worldtune.families.autoregressive.network import VideoTransformer
 LIMIT = 2e-5
 """Largest error allowed, relative to the output's largest value, in float32."""
 
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "n_kv_heads": 8,
     "head_dim": None,
     "norm_type": "rmsnorm",
@@ -93,12 +93,7 @@ def load_case(path: Path) -> tuple[VideoTransformer, dict[str, Tensor]]:
     network = VideoTransformer(config_from_nvidia(value), Widths())
     state = {key.removeprefix("state_dict."): tensors[key] for key in tensors if key.startswith("state_dict.")}
     renamed = {ours_from_nvidia(key) or key: tensor for key, tensor in state.items()}
-    wanted = network.state_dict()
-    Coverage(
-        matched=tuple(wanted.keys() & renamed.keys()),
-        missing=tuple(wanted.keys() - renamed.keys()),
-        unexpected=tuple(renamed.keys() - wanted.keys()),
-    ).require_complete(path.name)
+    Coverage.of(network.state_dict(), renamed).require_complete(str(path))
     network.load_state_dict(renamed)
     return network.eval(), {key: tensor for key, tensor in tensors.items() if not key.startswith("state_dict.")}
 
@@ -108,7 +103,7 @@ def run_case(network: VideoTransformer, case: dict[str, Tensor]) -> Tensor:
     """Logits [B, N, X]. ValueError for more tokens than the grid has cells."""
     config = network.config
     layout = network.layout(1, config.max_frames, config.max_height, config.max_width)
-    context_BLC = case.get("in.context")
+    context_BLC = case["in.context"] if config.cross_attention_every else None
     if case["in.tokens"].shape[1] > layout.num_rows:
         raise ValueError(f"{case['in.tokens'].shape[1]} tokens do not fit a grid of {layout.num_rows} cells")
     rows = network.guide(layout, text_BVLC=None if context_BLC is None else context_BLC[:, None])

@@ -61,7 +61,7 @@ class Checkpoint:
         with torch.device("meta"):
             network = Autoencoder(self.config)
         wanted = network.state_dict()
-        self.coverage(wanted).require_complete(self.source)
+        Coverage.of(wanted, self.tensors).require_complete(self.source)
         for name, tensor in self.tensors.items():
             if tensor.shape != wanted[name].shape:
                 raise ValueError(
@@ -70,14 +70,6 @@ class Checkpoint:
                 )
         network.load_state_dict({name: tensor.to(dtype) for name, tensor in self.tensors.items()}, assign=True)
         return network.eval()
-
-    def coverage(self, wanted: dict[str, Tensor]) -> Coverage:
-        """What became of every tensor, by name."""
-        return Coverage(
-            matched=tuple(name for name in wanted if name in self.tensors),
-            missing=tuple(name for name in wanted if name not in self.tensors),
-            unexpected=tuple(name for name in self.tensors if name not in wanted),
-        )
 
     def identity(self) -> str:
         """SHA-256 of weights and structure: the same for one tokenizer in any file format.

@@ -149,6 +149,8 @@ def from_nvidia(values: Mapping[str, Any], source: str) -> TokenizerConfig:
     taken: dict[str, Any] = {}
     for key, value in values.items():
         name = "latent_channels" if key == "embedding_dim" else key
+        if key == "latent_channels" and "embedding_dim" in values:
+            continue  # A discrete tokenizer has no use for it.
         if key in _FIXED and value != _FIXED[key]:
             raise ValueError(f"{source}: {key} must be {_FIXED[key]!r}, got {value!r}")
         if name in known:
