@@ -260,6 +260,9 @@ def rollout(
         Path | None,
         typer.Option(help="CSV or JSON of commands by axis. Default: those recorded with the start clip."),
     ] = None,
+    path: Annotated[
+        Path | None, typer.Option(help="A trajectory to drive along: CSV with time_s,x_m,y_m,yaw_rad.")
+    ] = None,
     start: Annotated[str | None, typer.Option(help="Clip to start from. Default: the first held-out one.")] = None,
     chunks: Annotated[int | None, typer.Option(help="How many to make. Default: as far as the controls go.")] = None,
     data: DataOption = None,
@@ -272,13 +275,14 @@ def rollout(
     carry: CarryOption = None,
     assignments: SamplerOption = None,
 ) -> None:
-    """Drive a post-trained world from a file of commands, of any length."""
+    """Drive a post-trained world from a file of commands or along a trajectory, of any length."""
     from worldtune.stages.rollout import rollout as stage
 
     made = stage(
         run,
         out,
         controls=controls,
+        path=path,
         start=start,
         data=data,
         chunks=chunks,
@@ -348,9 +352,9 @@ def verify(folder: Annotated[Path, typer.Argument(help="Folder of reference case
     results = stage(folder)
     table = Table("case", "max error", "limit", "")
     for result in results:
-        verdict = "[green]passed[/]" if result.passed else f"[red]FAILED[/] {result.note}"
+        verdict = "[green]passed[/]" if result.passed else f"[red]FAILED[/] {escape(result.note)}"
         error, limit = ("-" if value is None else f"{value:.1e}" for value in (result.max_error, result.limit))
-        table.add_row(result.name, error, limit, verdict)
+        table.add_row(escape(result.name), error, limit, verdict)
     console.print(table)
     raise typer.Exit(0 if results and all(result.passed for result in results) else 1)
 

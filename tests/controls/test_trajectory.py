@@ -9,10 +9,10 @@ import torch
 from tests.autoregressive import toy as ar_toy
 from tests.diffusion import toy as diffusion_toy
 from worldtune.contract.condition import Condition, Widths
+from worldtune.contract.ego_csv import read_csv, world_from_ego
 from worldtune.contract.nouns import Clip, Grid
 from worldtune.controls import trajectory
 from worldtune.controls.trajectory import obedience
-from worldtune.controls.trajectory.csv_file import read_csv, world_from_ego
 from worldtune.controls.trajectory.path import accumulate
 
 R, FPS_HZ = 4, 10.0

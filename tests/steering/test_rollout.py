@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.steering.toy import make_run
+from tests.steering.toy import ego_path, make_run
 from worldtune.contract.files import read_json
+from worldtune.contract.poses import planar
 from worldtune.contract.steering import Axis
 from worldtune.metrics.drift import drift, gradient_energy
 from worldtune.metrics.pixels import PSNR_LIMIT_DB
@@ -113,3 +114,50 @@ def test_mistakes_of_a_rollout(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has no such clip; did you mean 'data-000003-"):
         rollout(run, tmp_path / "clip.mp4", controls=None, start="data-3")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    controls = ("text", "views", "trajectory", "camera")
+    return make_run(tmp_path_factory.mktemp("drive"), "autoregressive", controls, views=("front", "left"))
+
+
+def way_of(path: Path, poses_T44: np.ndarray, first_s: float = 0.0) -> Path:
+    """A file of these poses at 10 Hz."""
+    rows = [f"{first_s + t / 10},{x},{y},{yaw}\n" for t, (x, y, yaw) in enumerate(planar(poses_T44))]
+    path.write_text("time_s,x_m,y_m,yaw_rad\n" + "".join(rows))
+    return path
+
+
+def test_the_recorded_way_in_a_file_is_the_recording(drive: Path, tmp_path: Path) -> None:
+    recorded = rollout(drive, tmp_path / "recorded.mp4", controls=None)
+    turned = np.array([[0.0, -1, 0, 40], [1, 0, 0, -7], [0, 0, 1, 0], [0, 0, 0, 1]])  # another world, another clock
+    way = way_of(tmp_path / "way.csv", turned @ ego_path(17, 3), first_s=5.0)
+    made = rollout(drive, tmp_path / "made.mp4", controls=None, path=way)
+    assert made.truth_VTHWC is None
+    assert np.array_equal(made.made_VTHWC, recorded.made_VTHWC), "the start's own place and heading count"
+    other = rollout(drive, tmp_path / "other.mp4", controls=None, path=way_of(tmp_path / "o.csv", ego_path(17, 1)))
+    assert not np.array_equal(other.made_VTHWC, made.made_VTHWC)
+    assert read_json(tmp_path / "made.json")["controls"] == str(way)
+
+
+def test_a_way_faster_than_training_is_said(drive: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    poses_T44 = np.tile(np.eye(4), (9, 1, 1))
+    poses_T44[:, 0, 3] = 3.0 * np.arange(9)
+    rollout(drive, tmp_path / "fast.mp4", controls=None, path=way_of(tmp_path / "fast.csv", poses_T44))
+    assert "fast.csv: speed is 30 to 30, the training clips show 0 to 10.8 m/s" in caplog.text
+    assert "turn_left" not in caplog.text
+
+
+def test_mistakes_of_a_way(run: Path, drive: Path, tmp_path: Path) -> None:
+    way = way_of(tmp_path / "way.csv", ego_path(6, 0))
+    with pytest.raises(ValueError, match="wanted a run with the control trajectory, this one has camera"):
+        rollout(run, tmp_path / "clip.mp4", controls=None, path=way)
+    with pytest.raises(ValueError, match="--controls and --path: give one of them"):
+        rollout(drive, tmp_path / "clip.mp4", controls=way, path=way)
+    with pytest.raises(ValueError, match="the way goes on for 5 frames, 1 chunks of 4; 2 were asked for"):
+        rollout(drive, tmp_path / "clip.mp4", controls=None, path=way, chunks=2)
+    way.write_text("time_s,x_m,y_m\n")
+    with pytest.raises(ValueError, match=r"way.csv: no column 'yaw_rad'"):
+        rollout(drive, tmp_path / "clip.mp4", controls=None, path=way)
+    assert [path.name for path in tmp_path.iterdir()] == ["way.csv"]

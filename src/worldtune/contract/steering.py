@@ -9,7 +9,8 @@ Shape legend: V views, T frames, N columns.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -64,6 +65,20 @@ class Steering(Protocol):
         last: features of the newest frame there is, without the frame axis: [...] or [V,...]. Row 0 of the answer is
         that frame, which may change (an action leads from its frame to the next). commands: for each axis [T] numbers
         in its unit, one per new frame.
+        """
+        ...
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """What a steering module offers besides when it can read a whole way from a file."""
+
+    def follow(
+        self, path: Path, last: Mapping[str, np.ndarray], fps_hz: float
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """COMMANDS as `extend` gives them, as far as the file goes; and what it asks of each axis, [T].
+
+        Raises ValueError naming file and line.
         """
         ...
 

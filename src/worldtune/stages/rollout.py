@@ -1,8 +1,9 @@
-"""`worldtune rollout`: a steered session without a page, from a file of commands or along a recording.
+"""`worldtune rollout`: a steered session without a page, from a file of commands, along a way in a file or a recording.
 
 Shape legend: V views, T frames, H W rows and columns, C channels.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,8 +22,11 @@ from worldtune.stages.counter import Counter
 from worldtune.stages.provenance import circumstances
 from worldtune.stages.steer import CRF, Start, Steered, even, open_run
 from worldtune.steering.commands import read_commands
-from worldtune.steering.take import CAMERA_PREFIX
+from worldtune.steering.session import Session
+from worldtune.steering.take import CAMERA_PREFIX, Features
 from worldtune.video.write import write_video
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +62,7 @@ def rollout(
     out: Path,
     *,
     controls: Path | None,
+    path: Path | None = None,
     start: str | None = None,
     data: Path | None = None,
     chunks: int | None = None,
@@ -69,26 +74,31 @@ def rollout(
 ) -> Rollout:
     """Write the video of a session to `out` and its drift by chunk beside it, with the suffix .json.
 
-    controls: CSV or JSON of commands; the last ones hold until the last chunk is full. None: the controls that were
-    recorded with the start clip, as long as its episode goes; then there is a truth to compare with. start: a clip's
-    id; None: the first held-out one. chunks: how many; None: as far as the controls go. dataset: also save the session
-    as a LeRobot dataset there. Raises ValueError for bad files, unknown clips and axes.
+    controls: CSV or JSON of commands; the last ones hold until the last chunk is full. path: a way in the form that
+    the run's control reads. Neither: the controls that were recorded with the start clip, as long as its episode goes;
+    then there is a truth to compare with. start: a clip's id; None: the first held-out one. chunks: how many; None: as
+    far as the controls go. dataset: also save the session as a LeRobot dataset there. Raises ValueError for bad files,
+    unknown clips and axes.
     """
     if out.suffix != ".mp4":
         raise ValueError(f"--out {out}: wanted a file that ends in .mp4")
+    if controls is not None and path is not None:
+        raise ValueError("--controls and --path: give one of them")
     steered = open_run(folder, data=data, weights=weights, seed=seed, pace=pace, assignments=assignments)
     clip = _found(steered, start)
     steered.session.start(steered.observation(clip))
     steered.session.record()
-    if controls is None:
-        made = along_recording(steered, clip, chunks)
-    else:
+    if controls is not None:
         made = _commanded(steered, read_commands(controls, steered.session.axes), chunks)
+    elif path is not None:
+        made = _along_path(steered, clip, path, chunks)
+    else:
+        made = along_recording(steered, clip, chunks)
     if dataset is not None:
         steered.save_dataset(steered.session.recorded(), dataset)
     whole_VTHWC = np.concatenate([made.start_VHWC[:, None], made.made_VTHWC], 1)
     write_video(out, even(tiled(whole_VTHWC)), steered.session.fps_hz, crf=CRF)
-    write_json(out.with_suffix(".json"), _report(steered, clip, made, controls))
+    write_json(out.with_suffix(".json"), _report(steered, clip, made, controls or path))
     return made
 
 
@@ -122,31 +132,58 @@ def along_recording(steered: Steered, start: Start, chunks: int | None) -> Rollo
     ValueError when more chunks are wanted than that.
     """
     session = steered.session
-    step = session.frames_per_step
     context = 1 + (session.context.shape[1] - 1) * session.grid.frames_per_latent
     real = steered.recording(start)
-    frames = real.video_VTHWC.shape[1]
-    total = (frames - context) // step
-    if total < 1 or (chunks or 1) > total:
+    left = real.video_VTHWC.shape[1] - context
+    total = _num_chunks(session, left, chunks, f"clip {start.id}: its recording", "Give --controls to go further")
+    truth_VTHWC = real.video_VTHWC[:, context : context + total * session.frames_per_step]
+    return _followed(session, dict(real.features), (context - 1, context - 1 + left), total, truth_VTHWC)
+
+
+def _along_path(steered: Steered, start: Start, path: Path, chunks: int | None) -> Rollout:
+    """Follow a way in a file as far as it goes."""
+    session = steered.session
+    features, commands = steered.follow(path, start)
+    for axis in session.axes:
+        asked_T = commands.get(axis.name, np.zeros(0))
+        if len(asked_T) and not (axis.low <= asked_T.min() + 1e-6 and asked_T.max() - 1e-6 <= axis.high):
+            got = f"{asked_T.min():.3g} to {asked_T.max():.3g}"
+            seen = f"{axis.low:.3g} to {axis.high:.3g} {axis.unit}"
+            _log.warning(f"{path}: {axis.name} is {got}, the training clips show {seen}: beyond it the model guesses")
+    left = len(next(iter(commands.values())))
+    total = _num_chunks(session, left, chunks, f"{path}: the way", f"Frames come at {session.fps_hz:g} Hz")
+    return _followed(session, features, (0, left), total, None)
+
+
+def _num_chunks(session: Session, frames: int, wanted: int | None, what: str, advice: str) -> int:
+    """Chunks to make of so many frames. ValueError when there are less than were asked for."""
+    most = frames // session.frames_per_step
+    if most < (wanted or 1):
         raise ValueError(
-            f"clip {start.id}: its recording goes on for {frames - context} frames, {max(total, 0)} chunks of {step}; "
-            f"{chunks or 1} were asked for. Give --controls to go further"
+            f"{what} goes on for {frames} frames, {most} chunks of {session.frames_per_step}; "
+            f"{wanted or 1} were asked for. {advice}"
         )
-    total = chunks or total
-    lookahead = session.pace.lookahead * session.grid.frames_per_latent
-    start_VHWC = session.shown_VHWC
+    return wanted or most
+
+
+def _followed(
+    session: Session, features: Features, rows: tuple[int, int], total: int, truth_VTHWC: np.ndarray | None
+) -> Rollout:
+    """Chunks under features whose frames rows[0]..rows[1] are the newest one there is and all that follow."""
+    step = session.frames_per_step
+    seen = step + session.pace.lookahead * session.grid.frames_per_latent
 
     def made(chunk: int) -> np.ndarray:
-        newest = context - 1 + chunk * step
-        rows = np.minimum(np.arange(newest, newest + step + lookahead + 1), frames - 1)
+        first = rows[0] + chunk * step
+        chosen = np.minimum(np.arange(first, first + seen + 1), rows[1])
         return session.follow(
             {
-                name: value[:, rows] if name.startswith(CAMERA_PREFIX) else value[rows]
-                for name, value in real.features.items()
+                name: value[:, chosen] if name.startswith(CAMERA_PREFIX) else value[chosen]
+                for name, value in features.items()
             }
         )
 
-    return _driven(total, made, start_VHWC, real.video_VTHWC[:, context : context + total * step])
+    return _driven(total, made, session.shown_VHWC, truth_VTHWC)
 
 
 def _driven(
@@ -170,7 +207,7 @@ def _driven(
     )
 
 
-def _report(steered: Steered, clip: Start, made: Rollout, controls: Path | None) -> dict[str, Any]:
+def _report(steered: Steered, clip: Start, made: Rollout, told: Path | None) -> dict[str, Any]:
     session = steered.session
     return {
         "drift": drift(made.made_VTHWC, made.start_VHWC, session.frames_per_step, made.truth_VTHWC),
@@ -179,7 +216,7 @@ def _report(steered: Steered, clip: Start, made: Rollout, controls: Path | None)
         "frames_per_processor_s": round(made.frames_per_processor_s, 2),
         "seconds_per_chunk": [round(value, 4) for value in made.seconds_per_chunk],
         "clip": clip.id,
-        "controls": "recorded" if controls is None else str(controls),
+        "controls": "recorded" if told is None else str(told),
         "seed": session.seed,
         "pace": asdict(session.pace),
         "fps_hz": session.fps_hz,

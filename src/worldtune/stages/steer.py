@@ -21,7 +21,7 @@ from worldtune.contract import rooms
 from worldtune.contract.cache import Cache
 from worldtune.contract.files import write_whole
 from worldtune.contract.nouns import Batch, Clip
-from worldtune.contract.steering import Axis
+from worldtune.contract.steering import Axis, Follows
 from worldtune.dataset import Dataset, Episode, Window, write_dataset
 from worldtune.report.film import tiled
 from worldtune.run import Run, load_run
@@ -31,7 +31,7 @@ from worldtune.steering.commands import write_commands
 from worldtune.steering.session import Session
 from worldtune.steering.signals import Driven
 from worldtune.steering.state import FRAMES, TOKENS, Observation, Pace
-from worldtune.steering.take import CAMERA_PREFIX, Take
+from worldtune.steering.take import CAMERA_PREFIX, Take, newest
 from worldtune.training.precision import autocast, resolved_precision
 from worldtune.video.resample import frame_indices, resize
 from worldtune.video.write import write_video
@@ -100,6 +100,19 @@ class Steered:
         return Observation(
             frames_VTHWC=clip.video_VTHWC[:, :frames], features=_first(clip.features, frames), texts=clip.texts
         )
+
+    def follow(self, path: Path, start: Start) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """The way in a file, from the newest frame that a start gives on: features, and commands by axis.
+
+        ValueError when no control of the run reads ways from files, or the file is faulty.
+        """
+        rows = newest(dict(self.observation(start).features))
+        for name in self.run.controls:
+            if isinstance(part := _steering(name), Follows):
+                return part.follow(path, rows, self.session.fps_hz)
+        known = [name for name in rooms.names("controls") if isinstance(_steering(name), Follows)]
+        has = ", ".join(self.run.controls)
+        raise ValueError(f"--path {path}: wanted a run with the control {' or '.join(known)}, this one has {has}")
 
     def from_image(self, image_HWC: np.ndarray, like: Start, text: str | None = None) -> Observation:
         """A picture of one's own, uint8, with the lens and the signals of a recorded clip's first frame.

@@ -1,5 +1,7 @@
 """An ego path in a CSV file: `time_s,x_m,y_m,yaw_rad`, one row per moment, any spacing.
 
+Ego axes: x forward, y left, z up; yaw counter-clockwise. Layouts read it for training, `worldtune rollout` to drive.
+
 Shape legend: N rows, P frames; 44 is a 4x4 matrix.
 """
 
@@ -51,7 +53,7 @@ def _number(row: dict[str, str | None], name: str, where: str) -> float:
     return value
 
 
-def world_from_ego(table_N4: NDArray[np.float64], times_s: NDArray[np.floating]) -> NDArray[np.float32]:
+def world_from_ego(table_N4: NDArray[np.float64], times_s: NDArray[np.floating]) -> NDArray[np.float64]:
     """Poses [P,4,4] at these moments, linear in between, on flat ground: the feature ego.world_from_ego.
 
     ValueError for a moment outside of the table, unless it is within a millisecond of its ends.
@@ -63,7 +65,7 @@ def world_from_ego(table_N4: NDArray[np.float64], times_s: NDArray[np.floating])
     x, y, yaw = (
         np.interp(times_s, table_N4[:, 0], column) for column in (*table_N4[:, 1:3].T, np.unwrap(table_N4[:, 3]))
     )
-    poses = np.tile(np.eye(4, dtype=np.float32), (len(times_s), 1, 1))
+    poses = np.tile(np.eye(4), (len(times_s), 1, 1))
     poses[:, 0, 0], poses[:, 0, 1], poses[:, 0, 3] = np.cos(yaw), -np.sin(yaw), x
     poses[:, 1, 0], poses[:, 1, 1], poses[:, 1, 3] = np.sin(yaw), np.cos(yaw), y
     return poses
