@@ -1,10 +1,12 @@
 """The discrete codec computes what NVIDIA's does; its indices are exact and its ids are checked."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from toy_tokenizer import TOY, random_checkpoint, random_video
 
 from worldtune.codecs import continuous_video, discrete_video
@@ -12,6 +14,8 @@ from worldtune.codecs.continuous_video.export import export
 from worldtune.codecs.discrete_video import Quantizer
 from worldtune.codecs.discrete_video.reference import check_tokenizer_case
 from worldtune.networks.causal_video.checkpoint import Checkpoint
+from worldtune.networks.causal_video.config import TokenizerConfig
+from worldtune.networks.causal_video.reference import relative_error
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 
@@ -27,6 +31,47 @@ def test_reference_cases() -> None:
     for path in paths:
         error, limit = check_tokenizer_case(path)
         assert error <= limit == 2e-5, path
+
+
+@pytest.mark.parametrize(
+    ("network", "silent"),
+    [
+        (replace(TOY, latent_channels=3, num_res_blocks=2, attn_resolutions=(256,), channels_mult=(1, 3, 2)), []),
+        (replace(TOY, latent_channels=3, patch_size=2, temporal_compression=4, z_channels=7), []),
+        (
+            replace(
+                TOY, latent_channels=3, patch_size=1, patch_method="rearrange", spatial_compression=16,
+                channels_mult=(1, 1, 1, 1, 1),
+            ),
+            ["patch_size", "patch_method", "spatial_compression", "temporal_compression"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_case_says_its_own_shape(network: TokenizerConfig, silent: list[str], tmp_path: Path) -> None:
+    """NVIDIA's discrete class has embedding_dim and ignores latent_channels; what is left out takes its defaults."""
+    checkpoint = random_checkpoint(network)
+    quantizer = Quantizer(levels=(8, 5, 4))
+    video = torch.rand(1, 3, 9, 16, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    with torch.no_grad():
+        codes = quantizer.codes(checkpoint.network().encode(video).movedim(1, -1))
+        decoded = checkpoint.network().decode(codes.movedim(-1, 1))
+    tensors = {f"state_dict.{name}": tensor for name, tensor in checkpoint.tensors.items()}
+    tensors |= {
+        "in.video": video,
+        "out.codes": codes.movedim(-1, 1).contiguous(),
+        "out.indices": quantizer.indices(codes).int(),
+        "out.video": decoded.contiguous(),
+    }
+    values = asdict(network) | {"latent_channels": 16, "embedding_dim": 3, "levels": [8, 5, 4], "quantizer": "FSQ"}
+    values = {key: value for key, value in values.items() if key not in silent}
+    save_file(tensors, tmp_path / "x.safetensors", {"config": json.dumps(values)})
+    assert check_tokenizer_case(tmp_path / "x.safetensors")[0] <= 1e-6
+
+
+def test_codes_that_are_zero_throughout_have_an_error_too() -> None:
+    assert relative_error(torch.zeros(3), torch.zeros(3)) == 0
+    assert relative_error(torch.ones(3), torch.zeros(3)) > 1
+    assert relative_error(torch.zeros(3), torch.zeros(1, 3)) == float("inf")
 
 
 def test_every_published_index_survives_a_round_trip() -> None:
