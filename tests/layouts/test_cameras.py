@@ -63,6 +63,41 @@ def test_bad_cosmos_multiview(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "source"]
 
 
+def ego_csv(path: Path, seconds: float) -> None:
+    """A vehicle that drives along y at 10 m/s, looking along y; a row per half second."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    times_s = np.arange(0, seconds + 0.5, 0.5)
+    rows = [f"{time_s},3,{10 * time_s},{np.pi / 2}\n" for time_s in times_s]
+    path.write_text("time_s,x_m,y_m,yaw_rad\n" + "".join(rows))
+
+
+@pytest.mark.parametrize("layout", ["cosmos-multiview", "surround-tiles"])
+def test_ego_paths_beside_the_videos(layout: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    if layout == "cosmos-multiview":
+        multiview(source)
+    else:
+        for stem in ("a", "b"):
+            write_video(source / f"{stem}.mp4", numbered_video(30), 10.0)
+    convert(source, tmp_path / "plain", layout, allow_missing_captions=True)
+    assert "ego.world_from_ego" not in Dataset.open(tmp_path / "plain").features
+    ego_csv(source / "ego/a.csv", 1.0)
+    with pytest.raises(ValueError, match=r"ego/b\.csv: no such ego path, though a has one"):
+        convert(source, tmp_path / "d", layout, allow_missing_captions=True)
+    ego_csv(source / "ego/b.csv", 0.0)
+    with pytest.raises(ValueError, match=r"ego/b\.csv: a path needs at least two rows, got 1"):
+        convert(source, tmp_path / "d", layout, allow_missing_captions=True)
+    (source / "ego/b.csv").write_text("time_s,x_m,y_m,yaw_rad\n0,0,0,0\n0.2,2,0,0\n")
+    with pytest.raises(ValueError, match=r"ego/b\.csv: the path covers 0\.\.0\.2 s, but 0\.3 s was asked for"):
+        convert(source, tmp_path / "d", layout, allow_missing_captions=True)
+    assert not (tmp_path / "d").exists()
+    ego_csv(source / "ego/b.csv", 1.0)
+    read = Dataset.open(convert(source, tmp_path / "d", layout, allow_missing_captions=True))
+    assert list(find_faults(read)) == []
+    poses_T44 = read.signals(1)["ego.world_from_ego"]
+    np.testing.assert_allclose(poses_T44[3], pose(turn_z(np.pi / 2), [3, 3, 0]), atol=1e-5)
+
+
 def test_surround_tiles(tmp_path: Path) -> None:
     source = tmp_path / "source"
     write_video(source / "snow.mp4", numbered_video(18), 30.0)

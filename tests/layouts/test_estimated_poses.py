@@ -37,10 +37,18 @@ def solver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("solver")
-def test_clips_that_fail_are_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_clips_that_fail_are_named_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = clips_folder(tmp_path / "source", num_videos=3)
     with caplog.at_level("WARNING"):
         read = Dataset.open(convert(source, tmp_path / "d", "videos", estimate_poses=True))
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split("ETA")[0].strip() for line in said] == [
+        *(f"finding camera poses: {number}/3" for number in (1, 2, 3)),
+        "camera poses found for 2 of 3 clips",
+        *(f"converting: {number}/2" for number in (1, 2)),
+    ]
     assert "clip_1.mp4: left out, its camera poses cannot be found: it drives straight ahead" in caplog.text
     assert [e.texts[0] for e in read.episodes] == ["caption 0", "caption 2"]
     assert numbers_of(read.frames(1, "main", [0])) == [2]

@@ -58,6 +58,8 @@ class Source:
 
     episodes: Iterable[Episode]
     """Read while the dataset is written, one at a time."""
+    num_episodes: int
+    """How many these are."""
     fps_hz: float
     splits: Mapping[str, str] | None = None
     """Ranges of episodes, {"train": "0:40", "val": "40:50"}; None: the layout has no splits."""

@@ -48,7 +48,9 @@ def read(source: Path, *, allow_missing_captions: bool = False, fps_hz: float | 
             raise ValueError(f"{recording.video}: has {got}; give the true rate with --fps-hz")
     size_px = common_size_px((recording.info.height_px, recording.info.width_px) for recording in recordings)
     splits = splits_of({split: len(paths) for split, paths in found.items()})
-    return Source(episodes=_episodes(recordings, rate_hz, size_px), fps_hz=rate_hz, splits=splits)
+    return Source(
+        episodes=_episodes(recordings, rate_hz, size_px), num_episodes=len(recordings), fps_hz=rate_hz, splits=splits
+    )
 
 
 def _number(path: Path) -> tuple[int, str]:

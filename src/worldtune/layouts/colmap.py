@@ -70,7 +70,7 @@ def read(source: Path, *, allow_missing_captions: bool = False, fps_hz: float | 
         scenes.append(scene)
         bent += [folder] if is_bent else []
     warn_some(bent, len(scenes), "scenes have lens distortion, which is dropped; undistort them with COLMAP first")
-    return Source(episodes=scene_episodes(scenes, rate_hz), fps_hz=rate_hz)
+    return Source(episodes=scene_episodes(scenes, rate_hz), num_episodes=len(scenes), fps_hz=rate_hz)
 
 
 def _model(folder: Path) -> Path | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from worldtune.dataset import Episode, Source
+from worldtune.dataset.ego import ego_features, require_ego
 from worldtune.dataset.entries import caption, refuse_rate, warn_some
 from worldtune.dataset.video_files import fitted
 from worldtune.video.footage import common_size_px, steady_frames
@@ -37,7 +38,8 @@ def read(source: Path, *, allow_missing_captions: bool = False, fps_hz: float | 
     faster = [path for path, info in infos.items() if abs(_rate_hz(info) / rate_hz - 1) > 2e-3]
     warn_some(faster, len(infos), f"videos are faster than the slowest and are resampled to its {rate_hz:g} Hz")
     texts = {stem: _texts(source, stem, views, allow_missing_captions) for stem in stems}
-    return Source(episodes=_episodes(root, views, texts, infos, rate_hz), fps_hz=rate_hz)
+    require_ego(source, stems)
+    return Source(episodes=_episodes(source, views, texts, infos, rate_hz), num_episodes=len(stems), fps_hz=rate_hz)
 
 
 def _ahead(view: str) -> tuple[bool, str]:
@@ -58,8 +60,9 @@ def _texts(source: Path, stem: str, views: list[str], allow_missing: bool) -> tu
 
 
 def _episodes(
-    root: Path, views: list[str], texts: dict[str, tuple[str, ...]], infos: dict[Path, VideoInfo], rate_hz: float
+    source: Path, views: list[str], texts: dict[str, tuple[str, ...]], infos: dict[Path, VideoInfo], rate_hz: float
 ) -> Iterator[Episode]:
+    root = source / "videos"
     sizes_px = {
         view: common_size_px(
             (info.height_px, info.width_px) for path, info in infos.items() if path.parent.name == view
@@ -83,4 +86,6 @@ def _episodes(
                 )
                 for view, path in paths.items()
             }
-            yield Episode(name=stem, videos=videos, fps_hz=rate_hz, texts=captions)
+            lead_s = shown_s[views[0]][:length]
+            features = ego_features(source, stem, lead_s - lead_s[0])
+            yield Episode(name=stem, videos=videos, fps_hz=rate_hz, texts=captions, features=features)

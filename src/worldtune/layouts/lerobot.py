@@ -61,7 +61,10 @@ def read(source: Path, *, allow_missing_captions: bool = False, fps_hz: float | 
     splits = read_json(info.path).get("splits") or None
     is_gapless = list(lengths) == list(range(len(lengths)))
     return Source(
-        episodes=_episodes(source, info, lengths, texts), fps_hz=info.fps_hz, splits=splits if is_gapless else None
+        episodes=_episodes(source, info, lengths, texts),
+        num_episodes=len(lengths),
+        fps_hz=info.fps_hz,
+        splits=splits if is_gapless else None,
     )
 
 

@@ -64,7 +64,7 @@ def read(source: Path, *, allow_missing_captions: bool = False, fps_hz: float | 
             raise ValueError(f"{drive.name}: cameras {', '.join(drive.frames)}, the first scene has {', '.join(views)}")
     rates = [typical_rate_hz(_times_s(frames)) for drive in drives for frames in drive.frames.values()]
     rate_hz = float(np.median(rates))
-    return Source(episodes=_episodes(drives, rate_hz), fps_hz=rate_hz)
+    return Source(episodes=_episodes(drives, rate_hz), num_episodes=len(drives), fps_hz=rate_hz)
 
 
 class _Tables:

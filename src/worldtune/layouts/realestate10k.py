@@ -39,7 +39,7 @@ def read(source: Path, *, allow_missing_captions: bool = False, fps_hz: float | 
         for path in paths
     ]
     splits = None if "" in found else splits_of({split: len(paths) for split, paths in found.items()})
-    return Source(episodes=scene_episodes(scenes, rate_hz), fps_hz=rate_hz, splits=splits)
+    return Source(episodes=scene_episodes(scenes, rate_hz), num_episodes=len(scenes), fps_hz=rate_hz, splits=splits)
 
 
 def _table(path: Path) -> tuple[str, np.ndarray, np.ndarray]:

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from worldtune.dataset import Episode, Source
+from worldtune.dataset.ego import ego_features, require_ego
 from worldtune.dataset.entries import caption, lines, require_rate
 from worldtune.video.footage import common_size_px
 from worldtune.video.read import VideoInfo, frame_times_s, probe
@@ -34,7 +37,10 @@ def read(source: Path, *, allow_missing_captions: bool = False, fps_hz: float | 
             raise ValueError(f"{path}: has {got}; give the true rate with --fps-hz")
     texts = [_texts(source, path, views, allow_missing_captions) for path in paths]
     size_px = common_size_px((info.height_px, info.width_px) for info in infos)
-    return Source(episodes=_episodes(paths, texts, views, rate_hz, size_px), fps_hz=rate_hz)
+    require_ego(source, [path.stem for path in paths])
+    return Source(
+        episodes=_episodes(source, paths, texts, views, rate_hz, size_px), num_episodes=len(paths), fps_hz=rate_hz
+    )
 
 
 def _views(source: Path) -> tuple[str, ...]:
@@ -64,6 +70,7 @@ def _texts(source: Path, path: Path, views: tuple[str, ...], allow_missing: bool
 
 
 def _episodes(
+    source: Path,
     paths: list[Path],
     texts: list[tuple[str, ...]],
     views: tuple[str, ...],
@@ -78,4 +85,5 @@ def _episodes(
             for position, part in enumerate(parts.values()):
                 part_s = times_s[position * per_view : (position + 1) * per_view]
                 transcode(path, part, part_s, fps_hz=fps_hz, height_px=size_px[0], width_px=size_px[1])
-            yield Episode(name=path.name, videos=parts, fps_hz=fps_hz, texts=captions)
+            features = ego_features(source, path.stem, np.arange(per_view) / fps_hz)
+            yield Episode(name=path.name, videos=parts, fps_hz=fps_hz, texts=captions, features=features)

@@ -34,7 +34,7 @@ def read(source: Path, *, allow_missing_captions: bool = False, fps_hz: float | 
     scenes = [_scene(source, path, allow_missing_captions) for path in paths]
     bent = [path for path in paths if _is_bent(read_json(path))]
     warn_some(bent, len(paths), "scenes have lens distortion, which is dropped")
-    return Source(episodes=scene_episodes(scenes, rate_hz), fps_hz=rate_hz)
+    return Source(episodes=scene_episodes(scenes, rate_hz), num_episodes=len(scenes), fps_hz=rate_hz)
 
 
 def _scene(source: Path, path: Path, allow_missing_captions: bool) -> Scene:

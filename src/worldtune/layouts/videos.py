@@ -49,7 +49,7 @@ def read(source: Path, *, allow_missing_captions: bool = False, fps_hz: float | 
     rate_hz = min(video.rate_hz for video in videos)
     size_px = Counter(_even_size_px(video.info) for video in videos).most_common(1)[0][0]
     _explain(videos, rate_hz, size_px)
-    return Source(episodes=_episodes(videos, rate_hz, size_px), fps_hz=rate_hz)
+    return Source(episodes=_episodes(videos, rate_hz, size_px), num_episodes=len(videos), fps_hz=rate_hz)
 
 
 def _even_size_px(info: VideoInfo) -> tuple[int, int]:

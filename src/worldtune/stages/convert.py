@@ -1,9 +1,13 @@
 """`worldtune convert`: a foreign layout becomes a LeRobot v3 dataset."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from rich.console import Console
+
 from worldtune.contract import rooms
-from worldtune.dataset import Source, write_dataset
+from worldtune.dataset import Episode, Source, write_dataset
+from worldtune.stages.counter import Counter
 from worldtune.stages.estimate_poses import with_estimated_poses
 
 
@@ -33,5 +37,14 @@ def convert(
         found: Source = reader.read(source, allow_missing_captions=allow_missing_captions, fps_hz=fps_hz)
         return found
 
-    found = with_estimated_poses(read) if estimate_poses else read()
-    return write_dataset(destination, found.episodes, fps_hz=found.fps_hz, splits=found.splits)
+    console = Console(stderr=True)
+    found = with_estimated_poses(read, console) if estimate_poses else read()
+    return write_dataset(destination, _counted(found, console), fps_hz=found.fps_hz, splits=found.splits)
+
+
+def _counted(found: Source, console: Console) -> Iterator[Episode]:
+    """The episodes, with a bar that counts those that are written."""
+    with Counter("converting", found.num_episodes, console) as counter:
+        for episode in found.episodes:
+            yield episode
+            counter.add(1)

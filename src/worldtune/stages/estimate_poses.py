@@ -10,16 +10,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from rich.console import Console
 
 from worldtune.dataset import Episode, Source
 from worldtune.dataset.structure import NotSolvedError, camera_motion, require_pycolmap
 from worldtune.dataset.writer import split_of_episodes
+from worldtune.stages.counter import Counter
 
 _log = logging.getLogger(__name__)
 POSES, LENS = "camera.world_from_camera", "camera.intrinsics"
 
 
-def with_estimated_poses(read: Callable[[], Source]) -> Source:
+def with_estimated_poses(read: Callable[[], Source], console: Console) -> Source:
     """The source with poses and lenses; episodes whose poses cannot be found are left out, with a warning each.
 
     read: opens the source; it is called twice, so that no video waits in memory. Lengths are of unknown scale, and
@@ -29,19 +31,20 @@ def with_estimated_poses(read: Callable[[], Source]) -> Source:
     require_pycolmap()
     first = read()
     solved: dict[int, dict[str, np.ndarray]] = {}
-    count = 0
-    for index, episode in enumerate(first.episodes):
-        count += 1
-        try:
-            solved[index] = _features(episode)
-        except NotSolvedError as reason:
-            _log.warning(f"{episode.name}: left out, its camera poses cannot be found: {reason}")
+    count = first.num_episodes
+    with Counter("finding camera poses", count, console) as counter:
+        for index, episode in enumerate(first.episodes):
+            try:
+                solved[index] = _features(episode)
+            except NotSolvedError as reason:
+                _log.warning(f"{episode.name}: left out, its camera poses cannot be found: {reason}")
+            counter.add(1)
     if not solved:
         raise ValueError(f"--estimate-poses: the camera poses of none of {count} clips can be found")
-    _log.info(f"camera poses found for {len(solved)} of {count} clips")
+    console.print(f"camera poses found for {len(solved)} of {count} clips", highlight=False)
     again = read()
     splits = None if first.splits is None else _splits_of_kept(dict(first.splits), count, sorted(solved))
-    return Source(episodes=_episodes(again, solved), fps_hz=again.fps_hz, splits=splits)
+    return Source(episodes=_episodes(again, solved), num_episodes=len(solved), fps_hz=again.fps_hz, splits=splits)
 
 
 def _features(episode: Episode) -> dict[str, np.ndarray]:
