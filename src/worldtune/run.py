@@ -128,7 +128,7 @@ def load_run(folder: Path) -> Run:
 
 
 def difference(one: Run, other: Run) -> list[str]:
-    """Dotted names of the settings in which two runs differ."""
+    """Dotted names of the settings in which two runs differ; of other controls or another family, only that."""
 
     def flat(value: Any, prefix: str) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -137,4 +137,10 @@ def difference(one: Run, other: Run) -> list[str]:
 
     mine, theirs = flat(dataclasses.asdict(one), "run"), flat(dataclasses.asdict(other), "run")
     names = sorted(mine.keys() | theirs.keys())
-    return [name.removeprefix("run.") for name in names if mine[name] != theirs[name]]
+    follow = "run.control." if one.controls != other.controls else ""
+    rooms_apart = ("run.objective.", "run.sampler.", follow) if one.family != other.family else (follow,)
+    return [
+        name.removeprefix("run.")
+        for name in names
+        if not name.startswith(tuple(filter(None, rooms_apart))) and mine[name] != theirs[name]
+    ]

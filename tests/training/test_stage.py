@@ -1,5 +1,6 @@
 """The train stage on a toy base: resume, refusals, what is written, and what dies at the start."""
 
+import dataclasses
 import fcntl
 import shutil
 import signal
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tests.training.toy_base import make_base, make_cache, toy_run
+from worldtune.contract import rooms
 from worldtune.contract.cache import Cache
 from worldtune.contract.nouns import Coverage
 from worldtune.families import diffusion
@@ -163,6 +165,26 @@ def test_folder_where_another_process_trains(toy: Path, tmp_path: Path) -> None:
 def test_nothing_trainable(toy: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing is trainable"):
         train(toy_run(toy, "adapter.train=condition"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_refused_start_leaves_the_folder_to_the_right_one(toy: Path, tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()  # killed before the first step
+    with pytest.raises(ValueError, match="nothing is trainable"):
+        train(toy_run(toy, "adapter.train=condition", steps=1), tmp_path)
+    assert not list(tmp_path.iterdir())
+    train(toy_run(toy, steps=1), tmp_path)
+
+
+def test_run_folder_of_other_controls_or_another_family(toy: Path, finished: Path) -> None:
+    run = toy_run(toy)
+    views = {**run.control, "views": rooms.load("controls", "views").Config()}
+    with pytest.raises(ValueError, match="another controls;"):
+        train(dataclasses.replace(run, control=views, controls=("text", "views")), finished)
+    tokens = rooms.load("families", "autoregressive")
+    other = dataclasses.replace(run, family="autoregressive", objective=tokens.Objective(), sampler=tokens.Sampler())
+    with pytest.raises(ValueError, match="another family;"):
+        train(other, finished)
 
 
 def test_learning_rate_zero(toy: Path) -> None:

@@ -30,6 +30,8 @@ from worldtune.training.parallel import Processes, processes, wrap
 from worldtune.training.state import TrainState
 from worldtune.training.validate import validation_losses
 
+_LOCK = ".lock"
+
 
 def train(run: Run, out: Path, *, dry_run: bool = False) -> Path:
     """Start, continue or extend the run in `out`; return `out`. A dry run prints settings and plan and writes nothing.
@@ -52,6 +54,8 @@ def train(run: Run, out: Path, *, dry_run: bool = False) -> Path:
             world, plan = prepare_model(run, cache, where)
             plan.show(console)
             state = _started(world, plan, out, cache, console)
+            if where.is_first:
+                _describe(run, out, cache)
             _run_loop(world, state, plan, out, cache, console)
             _write_weights(state, out, where)
     console.print(f"run: {out}")
@@ -79,37 +83,47 @@ def _claimed(run: Run, out: Path, cache: Cache, where: Processes) -> Iterator[No
         where.barrier()
         yield
         return
-    if out.exists() and any(out.iterdir()) and not (out / "run.json").exists():
+    if out.exists() and {path.name for path in out.iterdir()} - {_LOCK} and not (out / "run.json").exists():
         raise ValueError(f"{out}: not empty and not a run; choose another folder")
+    is_new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
+    with (out / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"{out}: another process is training in this folder") from None
-        _agree(run, out, cache)
-        where.barrier()
-        yield
+        try:
+            _agree(run, out, cache)
+            where.barrier()
+            yield
+        finally:
+            if not (out / "run.json").exists():
+                (out / _LOCK).unlink()
+                if is_new:
+                    out.rmdir()
 
 
 def _agree(run: Run, out: Path, cache: Cache) -> None:
-    """Write run.json, or compare with the one there."""
-    made = {**circumstances(), "cache": _cache_identity(cache)}
-    if (out / "run.json").exists():
-        old = load_run(out)
-        changed = difference(old, run)
-        if changed == ["loop.steps"]:
-            _require_extension(old, run, out)
-        elif changed:
-            raise ValueError(
-                f"{out}: holds a run with another {', '.join(changed)}; give the same settings to continue it, or "
-                "choose another folder"
-            )
-        if read_json(out / "run.json")["made"]["cache"] != made["cache"]:
-            raise ValueError(f"{out}: the cache {cache.folder} has changed since this run began")
-        if not changed:
-            return
-    save_run(run, out, made)
+    """Compare with the run in the folder, if there is one."""
+    if not (out / "run.json").exists():
+        return
+    old = load_run(out)
+    changed = difference(old, run)
+    if changed == ["loop.steps"]:
+        _require_extension(old, run, out)
+    elif changed:
+        raise ValueError(
+            f"{out}: holds a run with another {', '.join(changed)}; give the same settings to continue it, or "
+            "choose another folder"
+        )
+    if read_json(out / "run.json")["made"]["cache"] != _cache_identity(cache):
+        raise ValueError(f"{out}: the cache {cache.folder} has changed since this run began")
+
+
+def _describe(run: Run, out: Path, cache: Cache) -> None:
+    """Write run.json, once nothing speaks against the run any more."""
+    if not (out / "run.json").exists() or difference(load_run(out), run):
+        save_run(run, out, {**circumstances(), "cache": _cache_identity(cache)})
 
 
 def _require_extension(old: Run, new: Run, out: Path) -> None:
