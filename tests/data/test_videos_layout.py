@@ -104,6 +104,24 @@ def test_damaged_video(tmp_path: Path, share: float, words: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
+def test_what_else_lies_in_the_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = clips_folder(tmp_path / "source", num_videos=2)
+    (source / "videos/clip_1.mp4").rename(source / "videos/clip_1.MP4")
+    (source / "videos/._clip_1.MP4").write_bytes(b"left by a file browser")
+    (source / "videos/other.mov").write_bytes(b"")
+    with caplog.at_level(logging.WARNING):
+        read = Dataset.open(convert(source, tmp_path / "d", "videos"))
+    assert [e.facts["name"] for e in read.episodes] == ["clip_0.mp4", "clip_1.MP4"]
+    assert "1 of 3 files" in caplog.text
+    assert "other.mov" in caplog.text
+
+
+def test_caption_with_byte_order_mark(tmp_path: Path) -> None:
+    source = clips_folder(tmp_path / "source", num_videos=1)
+    (source / "metas/clip_0.txt").write_bytes("\ufeffa gr\u00fcn car\r\n".encode())
+    assert Dataset.open(convert(source, tmp_path / "d", "videos")).episodes[0].texts == ("a gr\u00fcn car",)
+
+
 def test_no_videos(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"videos: no mp4 files; the layout is SOURCE/videos/\*\.mp4"):
         convert(tmp_path, tmp_path / "d", "videos")

@@ -187,6 +187,20 @@ def test_run_folder_of_other_controls_or_another_family(toy: Path, finished: Pat
         train(other, finished)
 
 
+def test_nothing_held_out(toy: Path, tmp_path: Path) -> None:
+    shutil.copytree(toy / "base", tmp_path / "base")
+    shutil.copytree(toy / "cache", tmp_path / "cache")
+    index = tmp_path / "cache" / "index.json"
+    text = index.read_text()
+    index.write_text(text.replace('"val"', '"train"'))
+    with pytest.raises(ValueError, match=r"no clip is held out .* --set loop\.validate_every=0"):
+        train(toy_run(tmp_path, steps=1), tmp_path / "run")
+    train(toy_run(tmp_path, "loop.validate_every=0", steps=1), tmp_path / "run")
+    index.write_text(text.replace('"train"', '"val"'))
+    with pytest.raises(ValueError, match="no clip in split 'train'; it has val"):
+        train(toy_run(tmp_path, steps=1), tmp_path / "run_of_none")
+
+
 def test_learning_rate_zero(toy: Path) -> None:
     with pytest.raises(ValueError, match=r"optim\.lr must be above 0"):
         toy_run(toy, "optim.lr=0")

@@ -41,13 +41,13 @@ def numbers(source: str, value: Any, shape: Sequence[int | None]) -> np.ndarray:
 
 
 def lines(path: Path) -> list[str]:
-    """Lines of a UTF-8 text file. ValueError naming the file."""
+    """Lines of a UTF-8 text file, with or without a byte order mark. ValueError naming the file."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: not UTF-8 text") from None
+        raise ValueError(f"{path}: not UTF-8 text; save it as UTF-8") from None
 
 
 def caption(candidates: Sequence[Path], name: str, allow_missing: bool) -> str:
@@ -58,9 +58,9 @@ def caption(candidates: Sequence[Path], name: str, allow_missing: bool) -> str:
             return ""
         raise ValueError(f"{candidates[0]}: no caption for {name}; write one, or allow missing captions")
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="utf-8-sig").strip()
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: the caption is not UTF-8 text") from None
+        raise ValueError(f"{path}: the caption is not UTF-8 text; save it as UTF-8") from None
     if not text and not allow_missing:
         raise ValueError(f"{path}: the caption of {name} is empty; write one, or allow missing captions")
     return text

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from worldtune.dataset import Episode, Source
-from worldtune.dataset.entries import caption, refuse_rate
+from worldtune.dataset.entries import caption, refuse_rate, warn_some
 from worldtune.dataset.video_files import can_be_copied, fitted
 from worldtune.video.read import VideoInfo, frame_times_s, probe
 from worldtune.video.resample import nearest_frames, uniform_times_s
@@ -41,7 +41,11 @@ def read(source: Path, *, allow_missing_captions: bool = False, fps_hz: float | 
     videos that differ are resampled, scaled and cut. Variable frame rates become constant by timestamps.
     """
     refuse_rate(fps_hz, "the video files")
-    paths = sorted(path for path in (source / "videos").glob("*") if path.suffix.lower() == ".mp4")
+    visible = (path for path in (source / "videos").glob("*") if not path.name.startswith("."))
+    found = sorted(path for path in visible if not path.is_dir())
+    paths = [path for path in found if path.suffix.lower() == ".mp4"]
+    others = [path for path in found if path.suffix.lower() != ".mp4"]
+    warn_some(others, len(found), f"files in {source / 'videos'} are not .mp4 and are left out")
     if not paths:
         raise ValueError(f"{source / 'videos'}: no mp4 files; the layout is SOURCE/videos/*.mp4, SOURCE/metas/*.txt")
     captions = [caption([source / "metas" / f"{path.stem}.txt"], path.name, allow_missing_captions) for path in paths]

@@ -78,8 +78,10 @@ def _megabytes(size: int) -> str:
 def prepare_model(run: Run, cache: Cache, where: Processes) -> tuple[WorldModel, Plan]:
     """The assembled model with its adapters, and the plan.
 
-    Raises ValueError when the base was not loaded, nothing is trainable, or the schedule does not fit the run.
+    Raises ValueError when the base was not loaded, nothing is trainable, a split has no clip, or the schedule does not
+    fit the run.
     """
+    _require_clips(run, cache)
     world, coverage = assemble(run, cache)
     coverage.require_complete(run.base)
     if not coverage.matched:
@@ -107,6 +109,15 @@ def prepare_model(run: Run, cache: Cache, where: Processes) -> tuple[WorldModel,
         where=where,
     )
     return world, plan
+
+
+def _require_clips(run: Run, cache: Cache) -> None:
+    cache.indices("train")
+    if run.loop.validate_every and not any(cache.info(index)["split"] == "val" for index in range(len(cache))):
+        raise ValueError(
+            f"{cache.folder}: no clip is held out (split val) to validate with; record more episodes, or train without "
+            "validation: --set loop.validate_every=0"
+        )
 
 
 def _condition_names(world: WorldModel, coverage: Coverage) -> list[str]:
