@@ -209,11 +209,30 @@ def test_cameras_with_exchanged_names_change_the_loss(
 
 @every_cell
 def test_a_run_of_two_cameras_refuses_clips_of_one(
-    toys: Path, trained: Callable[[str, str], Cell], family: str
+    toys: Path, trained: Callable[[str, str], Cell], family: str, tmp_path: Path
 ) -> None:
     cell = trained("multiview", family)
     with pytest.raises(ValueError, match=r"another views control .*identity is \[2, 8\], the cache needs \[1, 8\]"):
         load_world(cell.folder, Cache.open(cache_of(toys, family, "one")))
+    with pytest.raises(ValueError, match="another views control"):
+        generate(cell.folder, cache_of(toys, family, "one"), tmp_path / "clips", num_clips=1)
+    assert not (tmp_path / "clips").exists(), "refused before anything is made"
+
+
+@every_cell
+def test_weights_of_another_version_cost_one_sentence(
+    trained: Callable[[str, str], Cell], family: str, tmp_path: Path
+) -> None:
+    cell = trained("action", family)
+    shutil.copytree(cell.folder, tmp_path / "run")
+    path = tmp_path / "run/weights/ema.safetensors"
+    tensors = load_file(path)
+    grown = next(name for name in tensors if "frame_injection" in name and name.endswith("weight"))
+    tensors[grown] = tensors[grown][:, :-1].contiguous()
+    save_file(tensors, path)
+    with pytest.raises(ValueError, match=r"was another version used\? size mismatch for network") as caught:
+        load_world(tmp_path / "run", cell.cache)
+    assert "\n" not in str(caught.value)
 
 
 T, V = 9, len(RIG)

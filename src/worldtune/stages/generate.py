@@ -32,7 +32,14 @@ from worldtune.stages.counter import Counter
 from worldtune.stages.decoder import identity, sharpened
 from worldtune.stages.made_clips import MEANINGS, REAL, ClipInfo, Made, MadeSet
 from worldtune.stages.provenance import circumstances
-from worldtune.stages.world import WorldModel, base_world, load_world, weights_path
+from worldtune.stages.world import (
+    WorldModel,
+    base_world,
+    load_world,
+    require_same_base,
+    require_same_controls,
+    weights_path,
+)
 from worldtune.training.batches import Clips
 from worldtune.training.log import FILE as METRICS_FILE
 from worldtune.training.precision import autocast, resolved_precision
@@ -161,6 +168,9 @@ def _job(
         raise ValueError(f"--given {given} needs clips of several views, those of {cache.folder} have {grid.views}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = find_base(run.base, run.codec_path, run.text_encoder_path)
+    # Here rather than when the model is loaded: what does not fit must be known before anything is written.
+    require_same_base(base, cache)
+    require_same_controls(folder, cache, weights)
     codec = sharpened(base) if sharpen else base.codec()
     codec.network.to(device)
     return _Job(

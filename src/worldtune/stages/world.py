@@ -127,12 +127,26 @@ def control_arrays(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 def load_world(folder: Path, cache: Cache, weights: str = "ema") -> WorldModel:
     """The post-trained model of a finished run; `weights` is "ema" or "raw"."""
-    world = base_world(folder, cache)
-    path = weights_path(folder, weights)
-    for name, encoder in world.controls.items():
-        _require_same_sizes(name, encoder, _saved_control(path, name), path, cache)
-    world.load_state_dict(load_file(path), strict=True)
+    require_same_controls(folder, cache, weights)
+    world, path = base_world(folder, cache), weights_path(folder, weights)
+    try:
+        world.load_state_dict(load_file(path), strict=True)
+    except RuntimeError as error:
+        first = " ".join(str(error).splitlines()[1:2]).strip()
+        raise ValueError(
+            f"{path}: does not fit the model that run.json describes; was another version used? {first}"
+        ) from None
     return world.eval()
+
+
+def require_same_controls(folder: Path, cache: Cache, weights: str = "ema") -> None:
+    """ValueError unless the controls of a cache are as wide as those that a run was trained on. Loads no network."""
+    path = weights_path(folder, weights)
+    for name, encoder in _encoders(load_run(folder), cache).items():
+        saved = _saved_control(path, name)
+        if hasattr(encoder, "adopt"):
+            encoder.adopt(saved)  # type: ignore[operator]
+        _require_same_sizes(name, encoder, saved, path, cache)
 
 
 def base_world(folder: Path, cache: Cache) -> WorldModel:
