@@ -1,5 +1,6 @@
 """The check stage: every fault with file, episode, field and rule; every dropped clip with its reason."""
 
+import dataclasses
 from io import StringIO
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def test_dropped_episodes_are_counted_and_explained(tmp_path: Path) -> None:
     text = shown(report)
     assert "2 episodes without a clip" in text
     assert "episode 1 has 2 frames at 10 Hz, a clip of 5 frames at 10 Hz spans 5" in text
-    assert "2 of 3 episodes give no clip; num_frames 1 keeps all" in text
+    assert "2 of 3 episodes give no clip; the shortest has 2 frames, too few for any clip" in text
 
 
 def test_no_clip_left_is_a_fault(tmp_path: Path) -> None:
@@ -121,6 +122,13 @@ def test_features_that_controls_need(tmp_path: Path, name: str, field: Field, wo
     assert (fault is None) == (words is None)
     if words is not None:
         assert words in str(fault)
+
+
+def test_short_recordings_are_told_the_window_that_keeps_them(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "d", [episode(9), episode(9)], fps_hz=10)
+    window = dataclasses.replace(WINDOW, num_frames=9, fps_hz=5)
+    said = "2 of 2 episodes give no clip; num_frames 5 keeps all, num_frames 9 with fps_hz 10 keeps all"
+    assert said in shown(report_of(folder, window=window))
 
 
 def test_episodes_without_caption_are_noted(tmp_path: Path) -> None:

@@ -156,7 +156,12 @@ def _window_notes(dataset: Dataset, window: Window, frames_per_latent: int, drop
             notes.append("actions are taken at those frames too; relative ones are not added up over skipped frames")
     if dropped:
         shortest = min(dataset.episodes[drop.episode].length for drop in dropped)
-        frames = int((shortest - 1) * rate_hz / dataset.fps_hz + 1e-6)
-        legal = 1 + frames_per_latent * (frames // frames_per_latent)
-        notes.append(f"{len(dropped)} of {len(dataset.episodes)} episodes give no clip; num_frames {legal} keeps all")
+        advice = []
+        for clip_hz in dict.fromkeys((rate_hz, dataset.fps_hz)):
+            steps = int((shortest - 1) * clip_hz / dataset.fps_hz + 1e-6) // frames_per_latent
+            if steps:
+                rate = "" if clip_hz == rate_hz else f" with fps_hz {clip_hz:g}"
+                advice.append(f"num_frames {1 + frames_per_latent * steps}{rate} keeps all")
+        words = f"{len(dropped)} of {len(dataset.episodes)} episodes give no clip; "
+        notes.append(words + (", ".join(advice) or f"the shortest has {shortest} frames, too few for any clip"))
     return notes
