@@ -113,7 +113,11 @@ def save_run(run: Run, folder: Path, extra: dict[str, Any] | None = None) -> Non
 def load_run(folder: Path) -> Run:
     """Read run.json. ValueError naming the file and key when it is absent or does not fit."""
     path = folder / "run.json"
-    value = dict(read_json(path)["run"])
+    written = read_json(path)
+    value = dict(written["run"]) if isinstance(written, dict) and isinstance(written.get("run"), dict) else {}
+    wanted = [item.name for item in dataclasses.fields(Run) if item.default is dataclasses.MISSING]
+    if missing := [name for name in wanted if name not in value]:
+        raise ValueError(f"{path}: not a run of this version, it has no {', '.join(missing[:3])}")
     family = rooms.load("families", value["family"])
     hints = {"loop": LoopConfig, "optim": OptimConfig, "ema": EmaConfig, "adapter": AdapterConfig}
     hints |= {"parallel": ParallelConfig, "objective": family.Objective, "sampler": family.Sampler}

@@ -76,6 +76,13 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
 
 
+def test_a_broken_index_names_its_file(tmp_path: Path) -> None:
+    filled(tmp_path).finish(["clip-0"])
+    (tmp_path / "index.json").write_text('{"id": "clip-0"}')
+    with pytest.raises(ValueError, match=r"index\.json: not a cache index of version 1"):
+        Cache.open(tmp_path)
+
+
 def test_a_corrupt_entry_names_its_file(tmp_path: Path) -> None:
     filled(tmp_path).finish(["clip-0"])
     path = tmp_path / "entries" / "clip-0.safetensors"

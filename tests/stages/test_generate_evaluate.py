@@ -141,7 +141,7 @@ def test_bad_wishes_are_named(world: Path, tmp_path: Path) -> None:
         generate(*arguments, split="test")
     with pytest.raises(ValueError, match="did you mean 'steps'"):
         generate(*arguments, assignments=["stepz=3"])
-    with pytest.raises(ValueError, match="the run is not finished"):
+    with pytest.raises(ValueError, match="--weights must be one of ema, raw, got 'best'"):
         generate(*arguments, weights="best")
     assert not (tmp_path / "out").exists()
 

@@ -21,7 +21,7 @@ from worldtune.families import diffusion
 from worldtune.run import load_run
 from worldtune.stages import train_plan
 from worldtune.stages.train import train
-from worldtune.stages.world import base_world, load_world
+from worldtune.stages.world import base_world, load_world, weights_path
 from worldtune.training import checkpoint
 from worldtune.training.log import read_metrics
 
@@ -127,6 +127,22 @@ def test_truncated_checkpoint(toy: Path, finished: Path, tmp_path: Path) -> None
     shutil.rmtree(newest)
     train(toy_run(toy), run)
     assert _rows(run) == _rows(finished)
+
+
+def test_damaged_run(finished: Path, tmp_path: Path) -> None:
+    run = _copy(finished, tmp_path)
+    path = run / "weights" / "ema.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"ema\.safetensors: damaged or cut short"):
+        weights_path(run, "ema")
+    with pytest.raises(ValueError, match="--weights must be one of ema, raw, got 'mean'"):
+        weights_path(run, "mean")
+    (run / "metrics.jsonl").write_text('{"kind": 1}\n{"kind"\n')
+    with pytest.raises(ValueError, match=r"metrics\.jsonl: line 2 is not valid JSON"):
+        read_metrics(run)
+    (run / "run.json").write_text('{"task": "general"}')
+    with pytest.raises(ValueError, match=r"run\.json: not a run of this version, it has no task, controls, base"):
+        load_run(run)
 
 
 def test_dry_run_writes_nothing(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,7 +139,10 @@ class Cache:
             raise ValueError(f"{folder}: not a cache (no header.json); make one with `worldtune prepare`")
         if not index_path.exists():
             raise ValueError(f"{folder}: prepare has not finished; run the same `worldtune prepare` again")
-        return Cache(folder, _header_from(header_path), read_json(index_path))
+        header, rows = _header_from(header_path), read_json(index_path)
+        if not isinstance(rows, list) or any(not isinstance(row, dict) or "split" not in row for row in rows):
+            raise ValueError(f"{index_path}: not a cache index of version {VERSION}; delete it and run prepare again")
+        return Cache(folder, header, rows)
 
     @property
     def ids(self) -> tuple[str, ...]:

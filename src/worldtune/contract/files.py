@@ -46,6 +46,20 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path}: not valid JSON ({error})") from None
 
 
+def read_json_lines(path: Path) -> list[Any]:
+    """Values of a file with one per line; none without a file, and a half-written last line is left out.
+
+    ValueError with the file's name and the line when one is broken.
+    """
+    values: list[Any] = []
+    for line in path.read_text().split("\n")[:-1] if path.exists() else []:
+        try:
+            values.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: line {len(values) + 1} is not valid JSON ({error.msg})") from None
+    return values
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
     digest = hashlib.sha256()

@@ -3,7 +3,6 @@
 Several folders of the same clips, one per seed, are pooled: each clip is averaged over its seeds, then over clips.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from worldtune.contract.files import write_json, write_whole
+from worldtune.contract.files import read_json_lines, write_json, write_whole
 from worldtune.metrics import columns as measured
 from worldtune.metrics.columns import ClipScores, clip_scores
 from worldtune.metrics.frechet import ground
@@ -220,8 +219,7 @@ def _has(column: Sequence[Sequence[ClipScores]], name: str) -> bool:
 def _curves(path: Path) -> dict[str, dict[str, list[float]]]:
     """Losses against the step, by name; empty without a training log. A half-written last row is left out."""
     curves: dict[str, dict[str, list[float]]] = {}
-    lines = path.read_text().split("\n")[:-1] if path.exists() else []
-    for row in map(json.loads, lines):
+    for row in read_json_lines(path):
         for name, value in row.items():
             if name.startswith("loss"):
                 curve = curves.setdefault(f"{row['kind']} {name.replace('_', ' ')}", {"step": [], "value": []})

@@ -11,6 +11,7 @@ from worldtune.contract import rooms
 from worldtune.contract.errors import suggest
 from worldtune.run import load_run
 from worldtune.stages.base import find_base
+from worldtune.stages.world import weights_path
 
 
 def export(family: str, weights: Mapping[str, Tensor], config: Any, folder: Path, layout: str) -> None:
@@ -33,9 +34,7 @@ def export_run(run: Path, folder: Path, layout: str, weights: str = "ema") -> Pa
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder}: not empty; choose another folder")
     settings = load_run(run)
-    path = run / "weights" / f"{weights}.safetensors"
-    if not path.exists():
-        raise ValueError(f"{path}: no such file; the run is not finished, start the same `worldtune train` again")
+    path = weights_path(run, weights)
     tensors = {name: tensor for name, tensor in load_file(path).items() if name.startswith("network.")}
     base = find_base(settings.base, settings.codec_path, settings.text_encoder_path)
     network = {name.removeprefix("network."): tensor for name, tensor in tensors.items()}

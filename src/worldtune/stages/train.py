@@ -22,7 +22,7 @@ from worldtune.contract.nouns import Batch
 from worldtune.run import Run, difference, load_run, save_run
 from worldtune.stages.provenance import circumstances
 from worldtune.stages.train_plan import Plan, prepare_model, require_base_loss
-from worldtune.stages.world import WorldModel
+from worldtune.stages.world import WorldModel, weights_path
 from worldtune.training import checkpoint, loop
 from worldtune.training.batches import Clips, ReadAhead, training_batches
 from worldtune.training.log import Live, MetricsLog
@@ -228,10 +228,9 @@ def _held_out(clips: Clips, cache: Cache, run: Run, where: Processes) -> Iterato
 
 def _finished_step(out: Path) -> int | None:
     """Steps of the weights that a finished run has."""
-    path = out / "weights" / "raw.safetensors"
-    if not path.exists():
+    if not (out / "weights").exists():
         return None
-    with safe_open(path, framework="pt") as stream:
+    with safe_open(weights_path(out, "raw"), framework="pt") as stream:
         return int(stream.metadata()["step"])
 
 

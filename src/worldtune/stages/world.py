@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -19,6 +19,9 @@ from worldtune.contract.nouns import Batch, Coverage
 from worldtune.contract.protocols import Family
 from worldtune.run import Run, load_run
 from worldtune.stages.base import Base, find_base
+
+VERSIONS = ("ema", "raw")
+"""Weights that a finished run has: their average over the steps, and as the last step left them."""
 
 
 class WorldModel(nn.Module):
@@ -159,11 +162,18 @@ def base_world(folder: Path, cache: Cache) -> WorldModel:
 
 
 def weights_path(folder: Path, weights: str) -> Path:
-    """The file of a finished run; `weights` is "ema" or "raw". ValueError when it is not finished."""
+    """The file of a finished run; `weights` is "ema" or "raw". ValueError when it is not finished, or damaged."""
+    if weights not in VERSIONS:
+        raise ValueError(f"--weights must be one of {', '.join(VERSIONS)}, got {weights!r}")
     path = folder / "weights" / f"{weights}.safetensors"
     if not path.exists():
         raise ValueError(f"{path}: no such file; the run is not finished, start the same `worldtune train` again")
-    return path
+    try:
+        with safe_open(path, framework="pt"):
+            return path
+    except SafetensorError as error:
+        again = f"delete {path.parent} and start the same `worldtune train` again"
+        raise ValueError(f"{path}: damaged or cut short ({error}); {again}") from None
 
 
 def _saved_control(path: Path, name: str) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from worldtune.contract.files import write_whole
+from worldtune.contract.files import read_json_lines, write_whole
 
 FILE = "metrics.jsonl"
 LINES_WITHOUT_TERMINAL = 20
@@ -19,9 +19,7 @@ LINES_WITHOUT_TERMINAL = 20
 
 def read_metrics(run: Path) -> list[dict[str, float | str]]:
     """Rows of a run: kind ("train" or "validation"), step, and values. A half-written last row is left out."""
-    path = run / FILE
-    lines = path.read_text().split("\n")[:-1] if path.exists() else []
-    return [json.loads(line) for line in lines]
+    return read_json_lines(run / FILE)
 
 
 class MetricsLog:
