@@ -56,8 +56,17 @@ QUICK = {
 }
 """New paths start at zero and have little time to grow. The nano sampler takes one step from sigma 40, so noise levels
 near it are those to learn; at the base's own, the same steps bring a third of the obedience."""
-REACH = {family: (*settings, "control.action.reach=true") for family, settings in QUICK.items()}
-"""The tabletop records where the gripper is: small networks follow actions in the robot's axes much sooner."""
+REACH = {
+    "diffusion": (*QUICK["diffusion"], "control.action.reach=true"),
+    "autoregressive": (
+        *QUICK["autoregressive"],
+        "optim.lr=1e-3",
+        "objective.token_noise=1.0",
+        "control.action.reach=true",
+    ),
+}
+"""The tabletop records where the gripper is: small networks follow actions in the robot's axes much sooner. Only the
+first tokens of an arm depend on the action, the next are read off them: where any may be noise, the action is heard."""
 EPOCHS_SHARE = {"diffusion": 1.0, "autoregressive": 0.32}
 """The nano transformer knows a few hundred clips by heart after a third of the steps: its validation loss rises."""
 
