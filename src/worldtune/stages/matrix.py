@@ -78,7 +78,7 @@ PLANS: dict[str, Plan] = {
     "action": Plan(sample="tabletop", epochs=13.3, num_clips=48, window={"stride": 8}, settings=REACH),
     "camera": Plan(sample="rooms", epochs=11, num_clips=48, window={"stride": 8}, settings=QUICK),
     "multiview": Plan(sample="street", epochs=12, num_clips=32, window={"stride": 8}, settings=QUICK),
-    "multiview_trajectory": Plan(sample="street", epochs=12, num_clips=32, window={"stride": 8}, settings=QUICK),
+    "multiview_trajectory": Plan(sample="street", epochs=19, num_clips=32, window={"stride": 8}, settings=QUICK),
 }
 
 
