@@ -116,6 +116,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
         (["--set", "optim.lr=0"], "optim.lr must be above 0"),
         (["--controls", "txet"], "did you mean 'text'"),
         (["--set", "loop.batch_size=many"], "got 'many'"),
+        (["--codec", "nano-tokens"], "--codec nano-tokens: the base nano-diffusion brings its own"),
+        (["--task", "camera"], "has no camera control, only text; prepare one with --task camera"),
     ],
 )
 def test_mistakes_cost_one_sentence(
@@ -140,6 +142,16 @@ def test_typos_in_options_and_bases_are_explained(
     assert "--base" in capsys.readouterr().err
     assert run(monkeypatch, "prepare", SAMPLE, tmp_path / "c", "--base", "nano-difusion") == 1
     assert "did you mean 'nano-diffusion'" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_place_that_cannot_be_written_is_named(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "file"
+    place.write_text("mine")
+    assert run(monkeypatch, *train_words(cache, place)) == 1
+    assert "file: not a directory" in capsys.readouterr().err.replace("\n", "")
+    assert place.read_text() == "mine"
 
 
 @pytest.mark.parametrize("name", NAMES)

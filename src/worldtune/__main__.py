@@ -382,7 +382,10 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError) as error:
-        Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        words = str(error)
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            words = f"{error.filename}: {error.strerror.lower()}"
+        Console(stderr=True).print(f"[red]error:[/] {escape(words)}", highlight=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.data.recordings import episode
 from tests.training.toy_base import make_base
 from worldtune.contract.cache import Cache
-from worldtune.contract.files import read_json
+from worldtune.contract.files import read_json, write_json
 from worldtune.dataset import Dataset, Window, write_dataset
 from worldtune.run import compose
 from worldtune.stages import generate as generate_module
@@ -197,6 +197,11 @@ def test_folders_that_do_not_match_are_refused(world: Path, outs: list[Path], tm
     fewer = make(world, tmp_path / "fewer", num_clips=1, seed=3)
     with pytest.raises(ValueError, match="hold different clips"):
         evaluate([outs[0], fewer])
+    other = shutil.copytree(outs[1], tmp_path / "other")
+    value = read_json(other / "generate.json")
+    write_json(other / "generate.json", value | {"settings": value["settings"] | {"base": "b"}})
+    with pytest.raises(ValueError, match="were made with another base; only seeds are pooled"):
+        evaluate([outs[0], other])
     with pytest.raises(ValueError, match="no made clips"):
         evaluate([tmp_path])
 

@@ -61,10 +61,11 @@ def find_base(name: str, codec: Path | None = None, text_encoder: Path | None = 
 
     `codec` and `text_encoder` say where those are when the base does not bring them (an NVIDIA `model.pt` alone).
     """
-    if name in shipped():
-        return _described(name, shipped()[name])
-    path = Path(name)
+    path = shipped().get(name, Path(name))
     if path.is_dir() and (path / "base.json").exists():
+        for option, value in (("--codec", codec), ("--text-encoder", text_encoder)):
+            if value is not None:
+                raise ValueError(f"{option} {value}: the base {name} brings its own; leave the option out")
         return _described(name, path)
     if path.exists():
         return _cosmos(name, path, codec, text_encoder)

@@ -26,6 +26,7 @@ from worldtune.stages.provenance import circumstances
 COMPARISONS = (("post-trained", "base"), ("post-trained", "shuffled"), ("post-trained", "copy"))
 MAX_SHOWN_CLIPS = 8
 BOOTSTRAP_SEED = 0
+_DIFFERS_BETWEEN_SEEDS = {"seed", "training_seed", "weights_hash"}
 SHUFFLED, AS_TOLD = "shuffled", "shuffled, as told"
 AS_TOLD_MEANING = "The shuffled clips against the control they were given instead of the true one: obedience lowers it."
 
@@ -70,6 +71,12 @@ def _require_alike(sets: Sequence[MadeSet]) -> None:
             )
         if other.columns.keys() != first.columns.keys():
             raise ValueError(f"{other.folder} and {first.folder} hold different columns")
+        names = sorted((other.settings.keys() | first.settings.keys()) - _DIFFERS_BETWEEN_SEEDS)
+        if changed := [name for name in names if other.settings.get(name) != first.settings.get(name)]:
+            raise ValueError(
+                f"{other.folder} and {first.folder} were made with another {', '.join(changed)}; only seeds are "
+                "pooled, evaluate each alone"
+            )
 
 
 def _judged(sets: Sequence[MadeSet], found: Sequence[Judge], console: Console) -> tuple[Columns, Columns]:

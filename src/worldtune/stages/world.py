@@ -109,7 +109,8 @@ def _encoders(run: Run, cache: Cache) -> dict[str, nn.Module]:
     for name in run.controls:
         if name not in cache.header.controls:
             known = ", ".join(cache.header.controls)
-            raise ValueError(f"{cache.folder}: has no {name} control, only {known}; prepare it with --controls")
+            again = f"prepare one with --task {run.task}, or --controls {','.join(run.controls)}"
+            raise ValueError(f"{cache.folder}: has no {name} control, only {known}; {again}")
         example = control_arrays(cache.tensors(0), name)
         encoders[name] = rooms.load("controls", name).encoder(example, run.control[name])
     return encoders
