@@ -1,5 +1,6 @@
 """Video files: what is written is read, windows decode by seek, damaged files are named."""
 
+import struct
 from pathlib import Path
 
 import av
@@ -133,3 +134,22 @@ def test_odd_sizes_need_full_colour_resolution(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     write_video(tmp_path / "a.mp4", numbered_video(3, height_px=31), 10.0, pixel_format="yuv444p")
     assert probe(tmp_path / "a.mp4").height_px == 31
+
+
+def test_a_turned_video_is_shown_as_players_show_it(tmp_path: Path) -> None:
+    """A phone held upright stores lying frames and a matrix, [[0, 1], [-1, 0]]: a quarter turn clockwise."""
+    path = tmp_path / "phone.mp4"
+    video_THWC = np.zeros((4, 32, 48, 3), np.uint8)
+    video_THWC[:, :16, :24] = 255
+    write_video(path, video_THWC, 10.0)
+    data = path.read_bytes()
+    upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    place = data.index(upright, data.index(b"tkhd"))
+    turned = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 32 << 16, 0, 1 << 30)
+    path.write_bytes(data[:place] + turned + data[place + len(turned) :])
+    info = probe(path)
+    assert (info.height_px, info.width_px) == (48, 32)
+    shown_HWC = read_video(path)[0]
+    assert shown_HWC[:24, 16:].min() > 200
+    assert shown_HWC[:, :16].max() < 50
+    assert shown_HWC[24:].max() < 50
