@@ -48,6 +48,13 @@ def test_dropped_episodes_are_counted_and_explained(tmp_path: Path) -> None:
     assert "2 of 3 episodes give no clip; the shortest has 2 frames, too few for any clip" in text
 
 
+@pytest.mark.parametrize(
+    ("lengths", "words"), [((12,), "split val: nothing is held out"), ((2, 12), "split train: such a dataset can be")]
+)
+def test_a_split_without_clips_is_noted(tmp_path: Path, lengths: tuple[int, ...], words: str) -> None:
+    assert f"no clip is in the {words}" in shown(report_of(dataset(tmp_path / "d", lengths), "text"))
+
+
 def test_no_clip_left_is_a_fault(tmp_path: Path) -> None:
     report = report_of(dataset(tmp_path / "d", (3, 2)), "text")
     assert not report.ok

@@ -98,6 +98,10 @@ def inspect(folder: Path, controls: Sequence[str], window: Window, codec: Codec)
         if not refs:
             rule = f"no clip is left: {dropped[0].reason if dropped else 'there are no episodes'}"
             faults.append(Fault(file=folder, episode=dropped[0].episode if dropped else None, rule=rule))
+        elif not clips["train"]:
+            notes.append("no clip is in the split train: such a dataset can be generated from, not trained on")
+        elif not clips["val"]:
+            notes.append("no clip is in the split val: nothing is held out to validate with and to generate from")
     except ValueError as error:
         faults.append(Fault(file=folder, field="window", rule=str(error).removeprefix("window: ")))
     if "text" in controls and (silent := sum(not all(episode.texts) for episode in dataset.episodes)):
