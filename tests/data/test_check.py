@@ -143,3 +143,8 @@ def test_episodes_without_caption_are_noted(tmp_path: Path) -> None:
     report = report_of(folder, "text")
     assert report.ok
     assert "1 of 2 episodes have no caption; they train without text" in shown(report)
+
+
+def test_counts_are_words() -> None:
+    assert check.counted(1, "fault") == "1 fault"
+    assert check.counted(2, "episode without a clip") == "2 episodes without a clip"

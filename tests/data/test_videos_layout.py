@@ -142,3 +142,6 @@ def test_unknown_layout_and_absent_source(tmp_path: Path) -> None:
         convert(tmp_path / "source", tmp_path / "d", "video")
     with pytest.raises(ValueError, match="absent: no such folder"):
         convert(tmp_path / "absent", tmp_path / "d", "videos")
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    with pytest.raises(ValueError, match="clip.mp4: a file, wanted the folder"):
+        convert(tmp_path / "clip.mp4", tmp_path / "d", "videos")

@@ -206,6 +206,13 @@ def test_folders_that_do_not_match_are_refused(world: Path, outs: list[Path], tm
         evaluate([tmp_path])
 
 
+def test_a_report_in_place_of_a_file_is_refused_before_judging(outs: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("kept")
+    with pytest.raises(ValueError, match="notes.txt: a file, wanted a folder"):
+        evaluate(outs, tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "kept"
+
+
 def test_a_corrupt_clip_is_named(outs: list[Path], tmp_path: Path) -> None:
     out = shutil.copytree(outs[0], tmp_path / "out")
     made = MadeSet.open(out)

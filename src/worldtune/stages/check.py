@@ -41,11 +41,11 @@ class CheckReport:
     def show(self, console: Console) -> None:
         """Print faults, dropped episodes, counts and notes."""
         for title, style, items in (
-            ("faults", "red", [str(fault) for fault in self.faults]),
-            ("episodes without a clip", "yellow", [f"episode {d.episode} {d.reason}" for d in self.dropped]),
+            ("fault", "red", [str(fault) for fault in self.faults]),
+            ("episode without a clip", "yellow", [f"episode {d.episode} {d.reason}" for d in self.dropped]),
         ):
             if items:
-                console.print(f"[{style}]{len(items)} {title}[/]")
+                console.print(f"[{style}]{counted(len(items), title)}[/]")
             for item in items[:_SHOWN]:
                 console.print(f"  {escape(item)}", highlight=False, soft_wrap=True)
             if len(items) > _SHOWN:
@@ -54,6 +54,12 @@ class CheckReport:
             console.print(escape(note), highlight=False, soft_wrap=True)
         counts = ", ".join(f"{count} {split}" for split, count in self.num_clips) or "none"
         console.print(f"clips: {counts}; {'no fault' if self.ok else 'repair the faults first'}")
+
+
+def counted(count: int, what: str) -> str:
+    """(2, "episode without a clip") -> "2 episodes without a clip"."""
+    first, *others = what.split(" ")
+    return " ".join([str(count), first if count == 1 else f"{first}s", *others])
 
 
 def check(

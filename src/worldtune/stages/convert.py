@@ -28,7 +28,7 @@ def convert(
     Raises ValueError naming the file and what was wanted.
     """
     if not source.is_dir():
-        raise ValueError(f"{source}: no such folder")
+        raise ValueError(f"{source}: {'a file, wanted the folder of clips' if source.exists() else 'no such folder'}")
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise ValueError(f"{destination}: exists already; choose another folder or delete it")
     reader = rooms.load("layouts", layout)

@@ -42,8 +42,10 @@ def evaluate(outs: Sequence[Path], report: Path | None = None) -> Path:
     """Judge the clips in `outs`, one folder per seed, and pool them; return the path of report.html.
 
     Writes report.json and report.html into `report`, by default the first of `outs`. ValueError when a folder holds no
-    finished clips, or the folders are not of the same clips and columns.
+    finished clips, the folders are not of the same clips and columns, or `report` is a file.
     """
+    if report is not None and report.is_file():
+        raise ValueError(f"{report}: a file, wanted a folder for the report")
     sets = [MadeSet.open(out) for out in outs]
     _require_alike(sets)
     console = Console()
