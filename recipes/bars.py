@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from recipes.table import END, FAMILIES, ROOT, rewritten, seeds
+from recipes.table import END, FAMILIES, ROOT, rewritten
 from recipes.table import gain as told
+from worldtune.report.tables import counted
 from worldtune.tasks import TASKS
 
 BEGIN = "<!-- table: python -m recipes.bars -->"
@@ -104,7 +105,7 @@ def judged(path: Path, bar: Bar) -> str:
         text, reached = bar(report)
     except KeyError as missing:
         return f"**not measured**: the report has no {missing}"
-    return f"{'reached' if reached else '**missed**'}: {text}; {seeds(report['num_seeds'])}"
+    return f"{'reached' if reached else '**missed**'}: {text}; {counted(report['num_seeds'], 'seed')}"
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from worldtune.report.tables import counted
 from worldtune.stages.matrix import obedience
 from worldtune.tasks import TASKS
 
@@ -30,18 +31,13 @@ def cell(task: str, family: str) -> str:
     if "shuffled" in gains:
         lines.append(f"{gain(gains['shuffled'])} over shuffled control")
     lines += obedience(report)
-    lines.append(f"floor {place['copy']:.1f}, ceiling {place['codec']:.1f}; {seeds(report['num_seeds'])}")
+    lines.append(f"floor {place['copy']:.1f}, ceiling {place['codec']:.1f}; {counted(report['num_seeds'], 'seed')}")
     return "<br>".join(lines)
 
 
 def gain(pooled: dict[str, Any]) -> str:
     """A difference of PSNR with its interval."""
     return f"{pooled['value']:+.2f} [{pooled['low']:+.2f}, {pooled['high']:+.2f}]"
-
-
-def seeds(count: int) -> str:
-    """How many."""
-    return f"{count} seed" + "s" * (count != 1)
 
 
 def table() -> str:

@@ -14,6 +14,7 @@ from tests.data.recordings import dataset, episode
 from tests.data.toy_base import toy_base
 from worldtune.contract.nouns import Field
 from worldtune.dataset import Window, write_dataset
+from worldtune.report.tables import counted
 from worldtune.stages import check
 from worldtune.stages.check import CheckReport, frame_rule, inspect
 
@@ -146,5 +147,5 @@ def test_episodes_without_caption_are_noted(tmp_path: Path) -> None:
 
 
 def test_counts_are_words() -> None:
-    assert check.counted(1, "fault") == "1 fault"
-    assert check.counted(2, "episode without a clip") == "2 episodes without a clip"
+    assert counted(1, "fault") == "1 fault"
+    assert counted(2, "episode", " without a clip") == "2 episodes without a clip"

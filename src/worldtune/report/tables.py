@@ -36,7 +36,7 @@ def values_table(report: Mapping[str, Any]) -> str:
             _cell(values.get(name), measures[name]["decimals"], _best(report, name) == column) for name in measures
         )
         rows.append(f'<tr><th style="--tint:{colour_of(column)}">{html.escape(column)}</th>{cells}</tr>')
-    caption = f"Mean over {report['num_clips']} held-out clips and {_seeds(report['num_seeds'])}"
+    caption = f"Mean over {report['num_clips']} held-out clips and {counted(report['num_seeds'], 'seed')}"
     return _table(caption, _head(measures), "".join(rows))
 
 
@@ -90,8 +90,9 @@ def _head(measures: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _seeds(count: int) -> str:
-    return "1 seed" if count == 1 else f"{count} seeds"
+def counted(count: int, noun: str, after: str = "") -> str:
+    """(2, "episode", " left out") -> "2 episodes left out"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}{after}"
 
 
 def _table(caption: str, head: str, body: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from worldtune.report.tables import interval, number
+from worldtune.report.tables import counted, interval, number
 
 DECIMALS = 2
 LEAST_EXPLAINED = 0.5
@@ -27,7 +27,7 @@ def _comparison(difference: Mapping[str, Any], num_clips: int, num_seeds: int) -
     gap = f"{number(pooled['value'], DECIMALS, signed=True)} dB PSNR"
     bounds = f" [{interval(pooled, DECIMALS, signed=True)}]" if pooled["low"] is not None else ""
     over = {
-        "base": f"over the base on {_count(num_clips, 'held-out clip')}, {_count(num_seeds, 'seed')}",
+        "base": f"over the base on {counted(num_clips, 'held-out clip')}, {counted(num_seeds, 'seed')}",
         "shuffled": "over the same model under another clip's control",
         "copy": "over repeating the last given frame",
     }[difference["right"]]
@@ -97,7 +97,3 @@ def _place(values: Mapping[str, Mapping[str, Any]]) -> str:
         if column in values
     ]
     return f"PSNR in dB: {', '.join(parts)}."
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

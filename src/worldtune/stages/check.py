@@ -14,6 +14,7 @@ from worldtune.contract.protocols import Codec
 from worldtune.dataset import Dataset, Dropped, Window
 from worldtune.dataset.faults import Fault, find_faults
 from worldtune.dataset.schema import CAMERA_PREFIX, INFO
+from worldtune.report.tables import counted
 from worldtune.stages.base import find_base
 
 _SHOWN = 20
@@ -40,12 +41,12 @@ class CheckReport:
 
     def show(self, console: Console) -> None:
         """Print faults, dropped episodes, counts and notes."""
-        for title, style, items in (
-            ("fault", "red", [str(fault) for fault in self.faults]),
-            ("episode without a clip", "yellow", [f"episode {d.episode} {d.reason}" for d in self.dropped]),
+        for noun, after, style, items in (
+            ("fault", "", "red", [str(fault) for fault in self.faults]),
+            ("episode", " without a clip", "yellow", [f"episode {d.episode} {d.reason}" for d in self.dropped]),
         ):
             if items:
-                console.print(f"[{style}]{counted(len(items), title)}[/]")
+                console.print(f"[{style}]{counted(len(items), noun, after)}[/]")
             for item in items[:_SHOWN]:
                 console.print(f"  {escape(item)}", highlight=False, soft_wrap=True)
             if len(items) > _SHOWN:
@@ -54,12 +55,6 @@ class CheckReport:
             console.print(escape(note), highlight=False, soft_wrap=True)
         counts = ", ".join(f"{count} {split}" for split, count in self.num_clips) or "none"
         console.print(f"clips: {counts}; {'no fault' if self.ok else 'repair the faults first'}")
-
-
-def counted(count: int, what: str) -> str:
-    """(2, "episode without a clip") -> "2 episodes without a clip"."""
-    first, *others = what.split(" ")
-    return " ".join([str(count), first if count == 1 else f"{first}s", *others])
 
 
 def check(

@@ -148,8 +148,7 @@ def require_same_controls(folder: Path, cache: Cache, weights: str = "ema") -> N
     path = weights_path(folder, weights)
     for name, encoder in _encoders(load_run(folder), cache).items():
         saved = _saved_control(path, name)
-        if hasattr(encoder, "adopt"):
-            encoder.adopt(saved)  # type: ignore[operator]
+        _adopt(encoder, saved)
         _require_same_sizes(name, encoder, saved, path, cache)
 
 
@@ -157,8 +156,7 @@ def base_world(folder: Path, cache: Cache) -> WorldModel:
     """The same run's model before post-training."""
     world, path = assemble(load_run(folder), cache)[0].eval(), weights_path(folder, "ema")
     for name, encoder in world.controls.items():
-        if hasattr(encoder, "adopt"):
-            encoder.adopt(_saved_control(path, name))  # type: ignore[operator]
+        _adopt(encoder, _saved_control(path, name))
     return world
 
 
@@ -182,6 +180,12 @@ def _saved_control(path: Path, name: str) -> dict[str, Tensor]:
     prefix = f"controls.{name}."
     with safe_open(path, framework="pt") as stream:
         return {key.removeprefix(prefix): stream.get_tensor(key) for key in stream.keys() if key.startswith(prefix)}  # noqa: SIM118
+
+
+def _adopt(encoder: nn.Module, saved: dict[str, Tensor]) -> None:
+    """Let a control that can take over what the run knew, such as its cameras, do so."""
+    if hasattr(encoder, "adopt"):
+        encoder.adopt(saved)  # type: ignore[operator]
 
 
 def _require_same_sizes(name: str, encoder: nn.Module, saved: dict[str, Tensor], path: Path, cache: Cache) -> None:
