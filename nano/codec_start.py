@@ -55,14 +55,14 @@ def linear_codec(videos: dict[str, Tensor], config: NanoCodecConfig, num_frames:
 def start_from(network: Autoencoder, source: Autoencoder, videos: dict[str, Tensor], num_frames: int) -> None:
     """Take over a trained codec: new blocks are the identity, and fewer latent channels are its first ones.
 
-    With a quantiser the channels are centred and scaled to unit deviation, which its tanh wants.
+    Channels that were continuous are centred and scaled to unit deviation for a quantiser, which its tanh wants.
     """
     channels = network.config.latent_channels
     state = {name: tensor.clone() for name, tensor in source.state_dict().items()}
     if network.quantizer is not None:
         state = {name: tensor for name, tensor in state.items() if not name.startswith("latent_")}
     mean_C, spread_C = torch.zeros(channels), torch.ones(channels)
-    if network.quantizer is not None:
+    if network.quantizer is not None and source.quantizer is None:
         x_NCHW = to_groups(crop(videos, 4 * PCA_CLIPS, 2_000_000, num_frames), network.config.frames_per_latent)
         z_NCHW = source.encoder(x_NCHW, 1 + (num_frames - 1) // network.config.frames_per_latent)[:, :channels]
         mean_C, spread_C = z_NCHW.mean((0, 2, 3)), z_NCHW.std((0, 2, 3))

@@ -40,7 +40,27 @@ class Plan:
 def pretrain(
     model: nn.Module, loss_of: LossFn, data: dict[str, Tensor], held_out: dict[str, Tensor], plan: Plan
 ) -> dict[str, float]:
-    """Train from the newest checkpoint to the end; the model then has the averaged weights. The last validation."""
+    """`pretrain_on` encoded windows: all worlds equally often, judged by the loss of the same held-out ones."""
+
+    def validate() -> dict[str, float]:
+        with torch.no_grad():
+            loss, parts = loss_of(held_out_batch(held_out, plan.validation_clips), generator(1, 1, "validation"))
+        return {"loss": float(loss), **{name: float(value) for name, value in parts.items()}}
+
+    return pretrain_on(lambda step: balanced(data, 0, step, plan.batch_size), model, loss_of, validate, plan)
+
+
+def pretrain_on(
+    batches: Callable[[int], Batch],
+    model: nn.Module,
+    loss_of: LossFn,
+    validate: Callable[[], dict[str, float]],
+    plan: Plan,
+) -> dict[str, float]:
+    """Train from the newest checkpoint to the end; the model then has the averaged weights. The last validation.
+
+    `batches(step)` is the batch of a step; `validate()` judges the model and has a "loss".
+    """
     state = TrainState.fresh(model, plan.optim, EmaConfig(std=0.05))
     if newest := checkpoint.latest(plan.folder / "checkpoints"):
         checkpoint.load(newest, state, where=Processes())
@@ -55,17 +75,12 @@ def pretrain(
             parts = " ".join(f"{name} {value:.4f}" for name, value in values.items())
             print(f"{kind} step {step} {parts} ETA {eta_min:.0f} min", flush=True)
 
-    def validate() -> dict[str, float]:
-        with torch.no_grad():
-            loss, parts = loss_of(held_out_batch(held_out, plan.validation_clips), generator(1, 1, "validation"))
-        return {"loss": float(loss), **{name: float(value) for name, value in parts.items()}}
-
     def save(validation_loss: float | None) -> None:
         checkpoint.save(plan.folder / "checkpoints", state, where=Processes(), validation_loss=validation_loss, keep=1)
 
     train(
         state,
-        lambda step: balanced(data, 0, step, plan.batch_size),
+        batches,
         loss_of,
         config=LoopConfig(
             steps=plan.steps,

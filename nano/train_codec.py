@@ -9,7 +9,6 @@ Shape legend: B batch, T frames, H W pixels, C channels, N latent frames.
 """
 
 import argparse
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,12 @@ from torch.nn import functional as F
 
 from nano.codec_start import crop, linear_codec, start_from
 from nano.data import WORLDS, load_videos
-from worldtune.contract.files import write_json, write_whole
+from nano.pretraining import Plan, pretrain_on
+from worldtune.contract.files import write_json
+from worldtune.contract.nouns import Batch
 from worldtune.networks.nano_video import files, grid
 from worldtune.networks.nano_video.network import Autoencoder, NanoCodecConfig, relative_to_first, to_groups
+from worldtune.training.optim import OptimConfig
 
 FRAMES = 17
 """Of a clip, when the codec is judged."""
@@ -78,16 +80,10 @@ def start(args: argparse.Namespace, videos: dict[str, Tensor]) -> tuple[Autoenco
     linear = linear_codec(videos, config, TRAINING_FRAMES)
     start_from(network, files.read(args.start)[0] if args.start else linear, videos, TRAINING_FRAMES)
     network.encoder.requires_grad_(not args.decoder_only)
-    return channels_in(network, torch.channels_last), linear
+    return network, linear
 
 
-def channels_in(network: Autoencoder, memory_format: torch.memory_format) -> Autoencoder:
-    """The same network with its convolutions laid out otherwise."""
-    moved: Autoencoder = network.to(memory_format=memory_format)  # type: ignore[call-overload]
-    return moved
-
-
-def train(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """The whole way, from rendered clips to a codec folder."""
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -97,39 +93,29 @@ def train(args: argparse.Namespace) -> None:
     pca_db = judge(linear, held_out)
     print(f"unquantised PCA of {network.config.latent_channels} channels, held-out dB: {pca_db}", flush=True)
     print(f"start, held-out dB: {judge(network, held_out)}", flush=True)
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=args.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
-    state_path, first = args.out / "training.pt", 0
-    if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
-    started = time.monotonic()
-    for step in range(first, args.steps):
-        warm, left = min(1.0, (step + 1) / 50), 1 - step / args.steps
-        for group in optimizer.param_groups:
-            group["lr"] = args.lr * warm * (0.02 + 0.98 * left)
-        x_NCHW = to_groups(crop(videos, args.batch_size, step, TRAINING_FRAMES), network.config.frames_per_latent)
-        x_NCHW = x_NCHW.contiguous(memory_format=torch.channels_last)
-        loss = F.mse_loss(network(x_NCHW, 1 + (TRAINING_FRAMES - 1) // network.config.frames_per_latent), x_NCHW)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        if step % 50 == 0:
-            per_step = (time.monotonic() - started) / (step + 1 - first)
-            eta_min = per_step * (args.steps - step) / 60
-            train_db = 10 * torch.log10(4 / loss.detach())
-            print(f"step {step} train {train_db:.2f} dB, {per_step:.2f} s/step, ETA {eta_min:.0f} min", flush=True)
-        if (step + 1) % 500 == 0 or step + 1 == args.steps:
-            with write_whole(state_path) as temporary:
-                state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-                torch.save(state, temporary)
-            print(f"step {step + 1} held-out dB: {judge(network, held_out)}", flush=True)
+
+    def batches(step: int) -> Batch:
+        video_BTHWC = crop(videos, args.batch_size, step, TRAINING_FRAMES)
+        ids = tuple(map(str, range(args.batch_size)))
+        return Batch(target=video_BTHWC[:, None], controls={}, fps_hz_B=torch.ones(args.batch_size), clip_ids=ids)
+
+    def loss_of(batch: Batch, _: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        x_NCHW = to_groups(batch.target[:, 0], network.config.frames_per_latent)
+        back_NCHW = network(x_NCHW, 1 + (TRAINING_FRAMES - 1) // network.config.frames_per_latent)
+        return F.mse_loss(back_NCHW.float(), x_NCHW), {}
+
+    def validate() -> dict[str, float]:
+        scores = judge(network, held_out)
+        return {"loss": -sum(scores[world] for world in WORLDS) / len(WORLDS), **scores}
+
+    optim = OptimConfig(
+        optimizer="muon", lr=args.lr, beta2=0.98, weight_decay=0.0, schedule="cosine", final_lr_ratio=0.01
+    )
+    plan = Plan(folder=args.out, steps=args.steps, batch_size=args.batch_size, optim=optim, save_every=args.save_every)
+    pretrain_on(batches, network, loss_of, validate, plan)
     if network.quantizer is None and not args.decoder_only:
         fit_statistics(network, videos)
-    files.write(channels_in(network, torch.contiguous_format), args.out)
+    files.write(network, args.out)
     shipped, _ = files.read(args.out)
     result = {"pca_db": pca_db, "codec_db": judge(shipped, held_out), "steps": args.steps, "started_at": args.start}
     write_json(args.out / "round_trip.json", {**result, "started_at": args.start and args.start.name})
@@ -147,10 +133,11 @@ def main() -> None:
     parser.add_argument("--encoder-blocks", type=int, default=NanoCodecConfig.encoder_blocks)
     parser.add_argument("--decoder-blocks", type=int, default=NanoCodecConfig.decoder_blocks)
     parser.add_argument("--steps", type=int, default=4500)
-    parser.add_argument("--batch-size", type=int, default=3)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--batch-size", type=int, default=6)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--save-every", type=int, default=500)
     parser.add_argument("--threads", type=int, default=2)
-    train(parser.parse_args())
+    run(parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Muon (Jordan et al. 2024): hidden matrices move by their orthogonalised momentum, everything else by AdamW.
 
 Torch's own Muon multiplies in bfloat16, which many CPUs emulate dozens of times slower; here it is float32 on those,
-and matrices of one shape go through together.
+matrices of one shape go through together, and the kernel of a convolution is a matrix: outputs by all that one reads.
 
 Shape legend: N matrices of one shape, R rows, C columns, R <= C.
 """
@@ -19,13 +19,17 @@ from worldtune.training.precision import resolved_precision
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration that pushes all singular values towards 1."""
 ITERATIONS = 5
-MAX_ASPECT = 8
-"""Matrices longer than this times their width are output layers or adapters: AdamW moves them better."""
+MAX_ASPECT = 9
+"""Matrices longer than this times their width are output layers or adapters: AdamW moves them better. 3x3 kernels
+between equally many channels are just within."""
 
 
 def suits(parameter: Tensor) -> bool:
     """Whether Muon takes a trained matrix that is no embedding."""
-    return parameter.ndim == 2 and max(parameter.shape) <= MAX_ASPECT * min(parameter.shape)
+    if parameter.ndim < 2:
+        return False
+    rows, columns = parameter.flatten(1).shape
+    return max(rows, columns) <= MAX_ASPECT * min(rows, columns)
 
 
 def orthogonalised(x_NRC: Tensor) -> Tensor:
@@ -71,7 +75,7 @@ class Muon:
         for parameter, average in self._average.items():
             if parameter.grad is not None:
                 average.lerp_(parameter.grad, 1 - self.momentum)
-                ahead = parameter.grad.lerp(average, self.momentum)
+                ahead = parameter.grad.lerp(average, self.momentum).flatten(1)
                 alike[tuple(sorted(ahead.shape))].append((parameter, ahead if len(ahead) <= len(ahead.T) else ahead.T))
         for shape, group in alike.items():
             stacked_NRC = torch.stack([ahead for _, ahead in group])
@@ -80,6 +84,5 @@ class Muon:
             updates_NRC = orthogonalised(stacked_NRC).to(group[0][0].dtype)
             for (parameter, _), update in zip(group, updates_NRC, strict=True):
                 parameter.mul_(1 - lr * decay)
-                parameter.sub_(
-                    update if parameter.shape == update.shape else update.T, alpha=0.2 * lr * shape[1] ** 0.5
-                )
+                rows = update if len(parameter) == len(update) else update.T
+                parameter.sub_(rows.reshape(parameter.shape), alpha=0.2 * lr * shape[1] ** 0.5)
