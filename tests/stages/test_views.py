@@ -81,6 +81,14 @@ def test_the_first_view_may_be_given_whole(toys: Path, family: str, tmp_path: Pa
         generate(run, cache, tmp_path / "no", given="second")
 
 
+def test_an_interrupted_cache_of_several_views_is_continued(toys: Path, tmp_path: Path) -> None:
+    base = find_base(str(toys / "diffusion"))
+    words = {"base": base, "controls": ("text", "views"), "window": {}}
+    cache = prepare(toys / "rig", tmp_path / "cache", **words)
+    (cache / "index.json").unlink()
+    assert Cache.open(prepare(toys / "rig", cache, **words)).ids == Cache.open(toys / "cache-diffusion").ids
+
+
 def test_a_single_view_has_nobody_to_follow_it(toys: Path, tmp_path: Path) -> None:
     moving_dataset(tmp_path / "one")
     base = find_base(str(toys / "diffusion"))

@@ -61,7 +61,8 @@ class CacheHeader:
 
     def difference(self, other: "CacheHeader") -> list[str]:
         """Names of the fields that differ."""
-        mine, theirs = asdict(self), asdict(other)
+        # As JSON keeps it: a tuple comes back from the file as a list.
+        mine, theirs = (json.loads(json.dumps(asdict(header))) for header in (self, other))
         return [name for name in mine if mine[name] != theirs[name]]
 
 
