@@ -180,8 +180,8 @@ class Reading:
     in_deviations: bool = False
     """Numbers in units of their standard deviation over the training clips, NaN where one never varies there."""
     by_view: bool = False
-    """`targets` are [V,D], one row for each view and the same at all times. Views that are told different things are
-    read one by one, by a probe that sees one view."""
+    """`targets` are [V,D], one row for each view and said of the clip as a whole, which the probe sees at once: what is
+    read has two rows, the second one counts. Views that are told different things are read one by one."""
     names: bool = False
     """What is read is compared with all commands there are: `errors` gets them as a fourth argument."""
 

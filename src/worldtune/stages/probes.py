@@ -1,6 +1,7 @@
 """Probes for evaluate: train one per control on the real training clips of the cache, once, and read made clips.
 
-A look is what a probe sees at once: all views of a clip, or one of them, where each view was told something else.
+A look is what a probe sees at once: all views of a clip, or one of them, where each view was told something else. What
+is said of a clip as a whole is read from the whole clip at once: from the pixel frames with which latent frames end.
 
 Shape legend: N clips, V views, L looks at a clip (1 or V), T frames (pixel or latent, as said), H W rows and columns,
 C channels, D numbers.
@@ -45,6 +46,8 @@ class Judge:
     deviation_D: NDArray[np.float64]
     """Over the training clips; NaN where a number never varies, and where the probe cannot read it."""
     num_looks: int
+    stride: int
+    """The probe sees every so manieth pixel frame."""
 
     @property
     def unit(self) -> Any:
@@ -75,9 +78,11 @@ class Reader:
         """How far a clip is from the control of the clip `commanded_by`, averaged over looks; None is undefined."""
         unit, room, probe = self.judge.unit, self.judge.room, self.judge.probe
         commanded_LTD = self.commanded[commanded_by] / unit
+        looks = _looks(made_VTHWC[:, :: self.judge.stride], len(commanded_LTD))
+        num_given = 1 if room.READING.by_view else clip.num_observed_latents
         found = [
-            room.errors(probe.read(look) / unit, commanded_TD, clip.num_observed_latents, *self.choices)
-            for look, commanded_TD in zip(_looks(made_VTHWC, len(commanded_LTD)), commanded_LTD, strict=True)
+            room.errors(probe.read(look) / unit, commanded_TD, num_given, *self.choices)
+            for look, commanded_TD in zip(looks, commanded_LTD, strict=True)
         ]
         assert found[0].keys() <= self.measures.keys(), f"{self.control}: errors without a meaning"
         values = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
@@ -117,12 +122,12 @@ def _looks(video_VTHWC: NDArray[np.uint8], count: int) -> list[NDArray[np.uint8]
 
 
 def _targets(source: Source, index: int, control: str, room: Obedience) -> NDArray[np.float32]:
-    """What a clip shows by its own recording, [L,T,D]."""
+    """What a clip shows by its own recording, [L,T,D]; T is 2, start and end, of what is said of the whole clip."""
     tensors = source.cache.tensors(index, f"{control}/")
     if not tensors:
         raise ValueError(f"{source.cache.folder}: has no {control} control")
     found = room.targets({name.split("/", 1)[1]: tensor.numpy() for name, tensor in tensors.items()})
-    return found[:, None].repeat(source.cache.header.grid.frames, 1) if room.READING.by_view else found[None]
+    return found[:, None].repeat(min(2, source.cache.header.grid.frames), 1) if room.READING.by_view else found[None]
 
 
 def judge(control: str, room: Obedience, source: Source, console: Console) -> Judge:
@@ -131,11 +136,12 @@ def judge(control: str, room: Obedience, source: Source, console: Console) -> Ju
     targets_NLTD = np.stack([_targets(source, index, control, room) for index in training])
     num_looks = 1 if (targets_NLTD == targets_NLTD[:, :1]).all() else targets_NLTD.shape[1]
     targets_NTD = targets_NLTD[:, :num_looks].reshape(-1, *targets_NLTD.shape[2:])
+    stride = source.cache.header.grid.frames_per_latent if room.READING.by_view else 1
     key = _key(source, targets_NTD)
     folder = source.cache.folder / f"probe-{control}"
     kept = load_probe(folder, key)
     if kept is None:
-        kept = _trained(control, source, training, num_looks, targets_NTD, console)
+        kept = _trained(control, source, training, num_looks, stride, targets_NTD, console)
         save_probe(*kept, key, folder)
     probe, schooling = kept
     moving_ND = targets_NTD[:, 1:].reshape(-1, targets_NTD.shape[-1]).astype(np.float64)
@@ -145,7 +151,9 @@ def judge(control: str, room: Obedience, source: Source, console: Console) -> Ju
     if room.READING.in_deviations and blind_D.all():
         raise ValueError(f"a probe reads none of the {len(blind_D)} numbers of {control} from real clips")
     deviation_D = np.where(blind_D, np.nan, deviation_D)
-    return Judge(room=room, probe=probe, schooling=schooling, deviation_D=deviation_D, num_looks=num_looks)
+    return Judge(
+        room=room, probe=probe, schooling=schooling, deviation_D=deviation_D, num_looks=num_looks, stride=stride
+    )
 
 
 def _reader(control: str, room: Obedience, source: Source, clips: Sequence[ClipInfo], console: Console) -> Reader:
@@ -171,6 +179,7 @@ def _trained(
     source: Source,
     training: Sequence[int],
     num_looks: int,
+    stride: int,
     targets_NTD: NDArray[np.float32],
     console: Console,
 ) -> tuple[Probe, Schooling]:
@@ -178,7 +187,7 @@ def _trained(
     with Counter(f"reading real clips for the {control} probe", len(training), console) as counter:
         seen = []
         for index in training:
-            seen += [pictures(look) for look in _looks(source.clip(index).video_VTHWC, num_looks)]
+            seen += [pictures(look) for look in _looks(source.clip(index).video_VTHWC[:, ::stride], num_looks)]
             counter.add(1)
     groups = [source.cache.info(index)["episode"] for index in training for _ in range(num_looks)]
     with Counter(f"training the {control} probe", VISITS, console) as counter:
