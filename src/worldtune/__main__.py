@@ -261,7 +261,10 @@ def rollout(
         typer.Option(help="CSV or JSON of commands by axis. Default: those recorded with the start clip."),
     ] = None,
     path: Annotated[
-        Path | None, typer.Option(help="A trajectory to drive along: CSV with time_s,x_m,y_m,yaw_rad.")
+        Path | None,
+        typer.Option(
+            help="A way to follow, CSV. Trajectory: time_s,x_m,y_m,yaw_rad. Camera: time_s,x_m,y_m,z_m,qx,qy,qz,qw."
+        ),
     ] = None,
     start: Annotated[str | None, typer.Option(help="Clip to start from. Default: the first held-out one.")] = None,
     chunks: Annotated[int | None, typer.Option(help="How many to make. Default: as far as the controls go.")] = None,
@@ -275,7 +278,7 @@ def rollout(
     carry: CarryOption = None,
     assignments: SamplerOption = None,
 ) -> None:
-    """Drive a post-trained world from a file of commands or along a trajectory, of any length."""
+    """Drive a post-trained world from a file of commands or along a path, of any length."""
     from worldtune.stages.rollout import rollout as stage
 
     made = stage(

@@ -220,7 +220,7 @@ def test_a_csv_path_becomes_poses(tmp_path: Path):
         ("time_s,x_m,y_m,yaw_rad\n0,0,0,0\n1,one,0,0", "line 3: x_m must be a number, got 'one'"),
         ("time_s,x_m,y_m,yaw_rad\n0,0,0,0\n1,0,0", "line 3: yaw_rad must be a number, got None"),
         ("time_s,x_m,y_m,yaw_rad\n0,0,0,0\n1,0,inf,0", "line 3: y_m must be finite, got 'inf'"),
-        ("time_s,x_m,y_m,yaw_rad\n0,0,0,0\n1,0,0,0\n1,0,0,0", "row 3 of 3: time_s must rise from row to row, got 1"),
+        ("time_s,x_m,y_m,yaw_rad\n0,0,0,0\n1,0,0,0\n1,0,0,0", "line 4: time_s must rise from row to row, got 1"),
         ("time_s,x_m,y_m,yaw_rad\n0,0,0,0", "a path needs at least two rows, got 1"),
         ("", "no column 'time_s'"),
     ],

@@ -9,8 +9,8 @@ import pytest
 from tests.data.recordings import clips_folder, numbers_of
 from tests.layouts.foreign import LOOKS_ALONG_X, pose, turn_z, walk
 from tests.layouts.test_robots import bridge
+from worldtune.contract.poses import interpolated, inverse, rotations_from_quaternions
 from worldtune.dataset import Dataset
-from worldtune.dataset.poses import interpolated, inverse, rotations_from_quaternions
 from worldtune.dataset.structure import NotSolvedError
 from worldtune.stages import estimate_poses
 from worldtune.stages.convert import convert

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.steering.toy import ego_path, make_run
+from tests.controls.test_camera_path import camera_way
+from tests.layouts.foreign import walk
+from tests.steering.toy import EGO_FROM_CAMERA, FRAMES, ego_path, make_run
 from worldtune.contract.files import read_json
 from worldtune.contract.poses import planar
 from worldtune.contract.steering import Axis
@@ -13,6 +15,7 @@ from worldtune.metrics.drift import drift, gradient_energy
 from worldtune.metrics.pixels import PSNR_LIMIT_DB
 from worldtune.stages.check import check
 from worldtune.stages.rollout import rollout
+from worldtune.stages.steer import open_run
 from worldtune.steering.commands import read_commands, write_commands
 from worldtune.video.read import probe
 
@@ -149,15 +152,49 @@ def test_a_way_faster_than_training_is_said(drive: Path, tmp_path: Path, caplog:
     assert "turn_left" not in caplog.text
 
 
-def test_mistakes_of_a_way(run: Path, drive: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("pushed"), "diffusion", ("action",))
+
+
+def test_a_camera_run_follows_the_recorded_poses_in_a_file(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorded = rollout(run, tmp_path / "recorded.mp4", controls=None)
+    poses_T44 = walk(1)[0] @ np.linalg.inv(EGO_FROM_CAMERA) @ ego_path(FRAMES, 3) @ EGO_FROM_CAMERA  # another world
+    way = camera_way(tmp_path / "way.csv", poses_T44, np.arange(FRAMES) / 10)
+    made = rollout(run, tmp_path / "made.mp4", controls=None, path=way)
+    off = np.abs(made.made_VTHWC.astype(int) - recorded.made_VTHWC)
+    assert off.max() <= 1, "poses are kept in float32"
+    caplog.clear()
+    poses_T44[:, 2, 3] += 0.2 * np.arange(FRAMES)
+    rising = camera_way(tmp_path / "rising.csv", poses_T44, np.arange(FRAMES) / 10)
+    other = rollout(run, tmp_path / "other.mp4", controls=None, path=rising, chunks=2)
+    assert np.abs(other.made_VTHWC.astype(int) - made.made_VTHWC[:, :8]).max() > 1, "beyond rounding"
+    assert "rising.csv: up is 2 to 2, the training clips do not move so: the model guesses" in caplog.text
+    assert "right is" not in caplog.text
+
+
+@pytest.mark.parametrize("order", [("trajectory", "camera"), ("camera", "trajectory")])
+def test_a_vehicle_reads_the_way_and_its_cameras_go_along(order: tuple[str, str], tmp_path: Path) -> None:
+    steered = open_run(make_run(tmp_path, "diffusion", order))
+    features, commands = steered.follow(way_of(tmp_path / "way.csv", ego_path(9, 0)), steered.starts()[0])
+    assert set(features) == {"ego.world_from_ego", "camera.world_from_camera"}
+    assert list(commands) == ["speed", "turn_left"]
+
+
+def test_mistakes_of_a_way(run: Path, drive: Path, pushed: Path, tmp_path: Path) -> None:
     way = way_of(tmp_path / "way.csv", ego_path(6, 0))
-    with pytest.raises(ValueError, match="wanted a run with the control trajectory, this one has camera"):
+    with pytest.raises(ValueError, match=r"way.csv: no column 'z_m'; the first line must name time_s,x_m,y_m,z_m,qx"):
         rollout(run, tmp_path / "clip.mp4", controls=None, path=way)
+    with pytest.raises(ValueError, match="wanted a run with the control camera or trajectory, this one has action"):
+        rollout(pushed, tmp_path / "clip.mp4", controls=None, path=way)
     with pytest.raises(ValueError, match="--controls and --path: give one of them"):
         rollout(drive, tmp_path / "clip.mp4", controls=way, path=way)
     with pytest.raises(ValueError, match="the way goes on for 5 frames, 1 chunks of 4; 2 were asked for"):
         rollout(drive, tmp_path / "clip.mp4", controls=None, path=way, chunks=2)
     way.write_text("time_s,x_m,y_m\n")
-    with pytest.raises(ValueError, match=r"way.csv: no column 'yaw_rad'"):
+    words = r"way.csv: no column 'yaw_rad'.* In this run the way is that of trajectory, and camera goes along"
+    with pytest.raises(ValueError, match=words):
         rollout(drive, tmp_path / "clip.mp4", controls=None, path=way)
     assert [path.name for path in tmp_path.iterdir()] == ["way.csv"]

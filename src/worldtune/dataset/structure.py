@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from worldtune.dataset.poses import interpolated, inverse
+from worldtune.contract.poses import interpolated, inverse
 from worldtune.video.read import frame_times_s, read_frames
 
 _MAX_FRAMES = 96

@@ -9,9 +9,9 @@ from struct import Struct, error
 
 import numpy as np
 
+from worldtune.contract.poses import inverse, rigid, rotations_from_quaternions
 from worldtune.dataset import Source
 from worldtune.dataset.entries import caption, lines, numbers, require_rate, warn_some
-from worldtune.dataset.poses import inverse, rigid, rotations_from_quaternions
 from worldtune.dataset.scenes import Scene, scaled_lens, scene_episodes
 from worldtune.video.footage import shared_size_px
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from worldtune.contract.files import read_json
+from worldtune.contract.poses import rigid, rotations_from_quaternions
 from worldtune.dataset import Episode, Source
 from worldtune.dataset.entries import entry, numbers, refuse_rate
-from worldtune.dataset.poses import rigid, rotations_from_quaternions
 from worldtune.video.footage import common_size_px, shared_size_px, typical_rate_hz, write_images
 from worldtune.video.resample import nearest_frames, pixel_transform, resized_intrinsics, uniform_times_s
 

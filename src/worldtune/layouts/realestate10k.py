@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from worldtune.contract.poses import inverse, rigid
 from worldtune.dataset import Source
 from worldtune.dataset.entries import caption, lines, numbers, refuse_rate, splits_of
-from worldtune.dataset.poses import inverse, rigid
 from worldtune.dataset.scenes import Scene, scene_episodes
 from worldtune.video.footage import IMAGE_SUFFIXES, shared_size_px, steady_frames, typical_rate_hz
 from worldtune.video.read import frame_times_s, probe

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from worldtune.contract.files import read_json
+from worldtune.contract.poses import opencv_from_opengl
 from worldtune.dataset import Source
 from worldtune.dataset.entries import caption, entry, numbers, require_rate, warn_some
-from worldtune.dataset.poses import opencv_from_opengl
 from worldtune.dataset.scenes import Scene, scaled_lens, scene_episodes
 from worldtune.video.footage import IMAGE_SUFFIXES, shared_size_px
 

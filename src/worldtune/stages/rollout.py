@@ -16,6 +16,7 @@ from rich.console import Console
 from worldtune import settings
 from worldtune.contract.errors import suggest
 from worldtune.contract.files import write_json
+from worldtune.contract.steering import Axis
 from worldtune.metrics.drift import MEASURES, drift
 from worldtune.report.film import tiled
 from worldtune.stages.counter import Counter
@@ -27,6 +28,9 @@ from worldtune.steering.take import CAMERA_PREFIX, Features
 from worldtune.video.write import write_video
 
 _log = logging.getLogger(__name__)
+
+STILL = 0.05
+"""m/s or rad/s: a way that asks less than this of what training never moves stays without a warning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,15 +148,24 @@ def _along_path(steered: Steered, start: Start, path: Path, chunks: int | None) 
     """Follow a way in a file as far as it goes."""
     session = steered.session
     features, commands = steered.follow(path, start)
-    for axis in session.axes:
-        asked_T = commands.get(axis.name, np.zeros(0))
-        if len(asked_T) and not (axis.low <= asked_T.min() + 1e-6 and asked_T.max() - 1e-6 <= axis.high):
-            got = f"{asked_T.min():.3g} to {asked_T.max():.3g}"
-            seen = f"{axis.low:.3g} to {axis.high:.3g} {axis.unit}"
-            _log.warning(f"{path}: {axis.name} is {got}, the training clips show {seen}: beyond it the model guesses")
     left = len(next(iter(commands.values())))
+    if left:
+        _warn_untrained(path, commands, session.axes)
     total = _num_chunks(session, left, chunks, f"{path}: the way", f"Frames come at {session.fps_hz:g} Hz")
     return _followed(session, features, (0, left), total, None)
+
+
+def _warn_untrained(path: Path, commands: Mapping[str, np.ndarray], axes: Sequence[Axis]) -> None:
+    """Say which axes are asked for more than the training clips show. What never moves in training is no axis."""
+    known = {axis.name: axis for axis in axes}
+    for name, asked_T in commands.items():
+        low, high = float(asked_T.min()), float(asked_T.max())
+        got, axis = f"{path}: {name} is {low:.3g} to {high:.3g}", known.get(name)
+        if axis is None and max(-low, high) > STILL:
+            _log.warning(f"{got}, the training clips do not move so: the model guesses")
+        elif axis is not None and not axis.low - 1e-6 <= low <= high <= axis.high + 1e-6:
+            seen = f"{axis.low:.3g} to {axis.high:.3g} {axis.unit}"
+            _log.warning(f"{got}, the training clips show {seen}: beyond it the model guesses")
 
 
 def _num_chunks(session: Session, frames: int, wanted: int | None, what: str, advice: str) -> int:

@@ -104,12 +104,18 @@ class Steered:
     def follow(self, path: Path, start: Start) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """The way in a file, from the newest frame that a start gives on: features, and commands by axis.
 
-        ValueError when no control of the run reads ways from files, or the file is faulty.
+        Where two controls make the same features, the one that is steered reads the file. ValueError when no control of
+        the run reads ways from files, or the file is faulty.
         """
         rows = newest(dict(self.observation(start).features))
-        for name in self.run.controls:
-            if isinstance(part := _steering(name), Follows):
-                return part.follow(path, rows, self.session.fps_hz)
+        parts = {name: _steering(name) for name in self.run.controls}
+        for name, led in _leaders(parts).items():
+            if isinstance(part := parts[name], Follows):
+                try:
+                    return part.follow(path, rows, self.session.fps_hz)
+                except ValueError as error:
+                    told = f". In this run the way is that of {name}, and {' and '.join(led)} goes along" if led else ""
+                    raise ValueError(f"{error}{told}") from None
         known = [name for name in rooms.names("controls") if isinstance(_steering(name), Follows)]
         has = ", ".join(self.run.controls)
         raise ValueError(f"--path {path}: wanted a run with the control {' or '.join(known)}, this one has {has}")
@@ -207,13 +213,12 @@ def _sample(
 def _driven(run: Run, dataset: Dataset, window: Window) -> list[Driven]:
     """Controls of a run with their axes. Where two make the same features, the one that makes more is steered."""
     parts = {name: _steering(name) for name in run.controls}
-    made = {name: set(part.COMMANDS) for name, part in parts.items() if part is not None}
-    recorded = _recorded(dataset, window) if made else []
+    leaders = _leaders(parts)
+    recorded = _recorded(dataset, window) if leaders else []
     driven = []
     for name in run.controls:
         room, part = rooms.load("controls", name), parts[name]
-        covered = name in made and any(made[name] < theirs for theirs in made.values())
-        axes: tuple[Axis, ...] = () if part is None or covered else part.axes(recorded, window.rate_hz(dataset.fps_hz))
+        axes: tuple[Axis, ...] = part.axes(recorded, window.rate_hz(dataset.fps_hz)) if name in leaders else ()
         driven.append(
             Driven(
                 name=name,
@@ -224,6 +229,16 @@ def _driven(run: Run, dataset: Dataset, window: Window) -> list[Driven]:
             )
         )
     return driven
+
+
+def _leaders(parts: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Controls that are steered, each with those that go along because they make a part of its features."""
+    made = {name: set(part.COMMANDS) for name, part in parts.items() if part is not None}
+    return {
+        name: [other for other in made if made[other] < mine]
+        for name, mine in made.items()
+        if not any(mine < theirs for theirs in made.values())
+    }
 
 
 def _aligned(room: ModuleType, config: Any, clip: Clip, grid: Any) -> dict[str, np.ndarray]:

@@ -1,18 +1,28 @@
-"""Commanded camera motion: walking speeds and turning rates -> poses.
+"""Commanded camera motion: walking speeds and turning rates, or a path in a file -> poses.
 
-Shape legend: V views, T frames, N axes, M poses; 44 is a 4x4 matrix.
+Shape legend: V views, T frames, N rows of a file, M poses; 44 is a 4x4 matrix.
 """
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from worldtune.contract.path_csv import TIME, frame_times_s, read_columns
+from worldtune.contract.poses import interpolated, rigid, rotations_from_quaternions
 from worldtune.contract.steering import Axis, percentiles
 
 WORLD_FROM_CAMERA = "camera.world_from_camera"
 COMMANDS = (WORLD_FROM_CAMERA,)
+
+COLUMNS = (TIME, "x_m", "y_m", "z_m", "qx", "qy", "qz", "qw")
+"""Of a path in a CSV file: world_from_camera, OpenCV axes."""
+UNIT_TOLERANCE = 0.01
+"""A quaternion's length may differ from 1 by so much: numbers of two digits, and no other columns by mistake."""
+HALF_TURN = 0.01
+"""Cosine of half the turn between two rows below which either way round would do: from 178.9 degrees on."""
 
 MOTIONS: tuple[tuple[str, str, tuple[tuple[str, ...], tuple[str, ...]], str], ...] = (
     ("forward", "m/s", (("KeyS",), ("KeyW",)), "left-y"),
@@ -45,16 +55,51 @@ def axes(recorded: Sequence[Mapping[str, np.ndarray]], fps_hz: float) -> tuple[A
 
 def extend(last: Mapping[str, np.ndarray], commands: Mapping[str, np.ndarray], fps_hz: float) -> dict[str, np.ndarray]:
     """Poses of all cameras, which move as one rigid body with the first."""
-    cameras_V44 = np.asarray(last[WORLD_FROM_CAMERA], np.float64)
-    first_from_rig_V44 = np.linalg.inv(cameras_V44[0]) @ cameras_V44
+    first_44 = np.asarray(last[WORLD_FROM_CAMERA][0], np.float64)
     frames = len(next(iter(commands.values())))
     rates_T5 = np.stack([np.asarray(commands.get(name, np.zeros(frames)), np.float64) for name, *_ in MOTIONS], -1)
-    path_M44 = [cameras_V44[0]]
-    up = vertical(cameras_V44[0])
+    path_M44 = [first_44]
+    up = vertical(first_44)
     for rates in rates_T5 / fps_hz:
         path_M44.append(_moved(path_M44[-1], up, rates))
-    poses_VM44 = np.stack(path_M44)[None] @ first_from_rig_V44[:, None]
-    return {WORLD_FROM_CAMERA: poses_VM44}
+    return _carried(last, np.stack(path_M44))
+
+
+def follow(
+    path: Path, last: Mapping[str, np.ndarray], fps_hz: float
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """A way in a CSV file, laid so that its first row is where the first camera is and looks now."""
+    table_N8, lines_N = read_columns(path, COLUMNS)
+    _require_turns(table_N8[:, 4:], lines_N, path)
+    rotations_N33 = rotations_from_quaternions(table_N8[:, [7, 4, 5, 6]], str(path))
+    poses_N44 = rigid(rotations_N33, table_N8[:, 1:4])
+    path_M44 = interpolated(table_N8[:, 0], poses_N44, frame_times_s(table_N8[:, 0], fps_hz))
+    first_44 = np.asarray(last[WORLD_FROM_CAMERA][0], np.float64)
+    laid_M44 = first_44 @ np.linalg.inv(path_M44[0]) @ path_M44
+    up = vertical(first_44)
+    rates_T5 = _stacked([_rates(before, after, up) for before, after in pairwise(laid_M44)]) * fps_hz
+    return _carried(last, laid_M44), {name: rates_T5[:, i] for i, (name, *_) in enumerate(MOTIONS)}
+
+
+def _require_turns(xyzw_N4: NDArray[np.float64], lines_N: NDArray[np.int64], path: Path) -> None:
+    """ValueError naming file and line unless rows are unit quaternions less than half a turn apart."""
+    lengths_N = np.linalg.norm(xyzw_N4, axis=1)
+    if len(wrong := np.flatnonzero(np.abs(lengths_N - 1) > UNIT_TOLERANCE)):
+        line, length = lines_N[wrong[0]], lengths_N[wrong[0]]
+        raise ValueError(f"{path} line {line}: the quaternion qx,qy,qz,qw must have length 1, got {length:.3g}")
+    cosines = np.abs((xyzw_N4[1:] * xyzw_N4[:-1]).sum(1))
+    if len(wrong := np.flatnonzero(cosines < HALF_TURN)):
+        raise ValueError(
+            f"{path} line {lines_N[wrong[0] + 1]}: half a turn since the row before may go either way round; "
+            "give a row in between"
+        )
+
+
+def _carried(last: Mapping[str, np.ndarray], path_M44: NDArray[np.float64]) -> dict[str, np.ndarray]:
+    """COMMANDS when the first camera takes this path: all move with it as one rigid body."""
+    cameras_V44 = np.asarray(last[WORLD_FROM_CAMERA], np.float64)
+    first_from_rig_V44 = np.linalg.inv(cameras_V44[0]) @ cameras_V44
+    return {WORLD_FROM_CAMERA: path_M44[None] @ first_from_rig_V44[:, None]}
 
 
 def vertical(world_from_camera_44: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -77,8 +122,7 @@ def _moved(pose_44: NDArray[np.float64], up: NDArray[np.float64], rates: NDArray
     right_axis = pose_44[:3, 0]
     if abs(np.arcsin(np.clip(pose_44[:3, 2] @ up, -1, 1)) + look) > STEEPEST_RAD:
         look = 0.0
-    ahead = np.cross(up, right_axis)
-    ahead /= np.linalg.norm(ahead)
+    ahead = _ahead(pose_44, up)
     result = np.eye(4)
     result[:3, 3] = pose_44[:3, 3] + forward * ahead + right * np.cross(ahead, up) + rise * up
     result[:3, :3] = _about(up, -turn) @ _about(right_axis, look) @ pose_44[:3, :3]
@@ -92,18 +136,30 @@ def _about(axis: NDArray[np.float64], angle_rad: float) -> NDArray[np.float64]:
     return np.eye(3) + np.sin(angle_rad) * cross + (1 - np.cos(angle_rad)) * (cross @ cross)
 
 
+def _ahead(pose_44: NDArray[np.float64], up: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Level unit vector that the camera looks along, whatever its pitch: at right angles to up and to its x axis."""
+    ahead = np.cross(up, pose_44[:3, 0])
+    length = np.linalg.norm(ahead)
+    # A camera on its side has its x axis upright, and its line of sight is level.
+    return ahead / length if length > 1e-3 else pose_44[:3, 2]
+
+
 def _speeds(poses_M44: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Per step, the rates that `_moved` would need, [M-1,5]."""
-    poses = np.asarray(poses_M44, np.float64)
-    rows = []
-    for before, after in pairwise(poses):
-        up = vertical(before)
-        ahead = np.cross(up, before[:3, 0])
-        ahead /= np.linalg.norm(ahead)
-        step = after[:3, 3] - before[:3, 3]
-        level = np.stack([ahead, np.cross(ahead, up), up])
-        was, now = level @ before[:3, 2], level @ after[:3, 2]
-        turn = np.arctan2(now[1], now[0]) - np.arctan2(was[1], was[0])
-        look = np.arcsin(np.clip(now[2], -1, 1)) - np.arcsin(np.clip(was[2], -1, 1))
-        rows.append([*(level @ step), (turn + np.pi) % (2 * np.pi) - np.pi, look])
-    return np.array(rows).reshape(-1, len(MOTIONS))
+    """Per step, the rates that `_moved` would need, [M-1,5]; up is each camera's own."""
+    pairs = pairwise(np.asarray(poses_M44, np.float64))
+    return _stacked([_rates(before, after, vertical(before)) for before, after in pairs])
+
+
+def _rates(before: NDArray[np.float64], after: NDArray[np.float64], up: NDArray[np.float64]) -> list[np.floating]:
+    """What `_moved` would need to go from one pose to the other, in the order of MOTIONS."""
+    ahead = _ahead(before, up)
+    level = np.stack([ahead, np.cross(ahead, up), up])
+    was, now = level @ before[:3, 2], level @ after[:3, 2]
+    turn = np.arctan2(now[1], now[0]) - np.arctan2(was[1], was[0])
+    look = np.arcsin(np.clip(now[2], -1, 1)) - np.arcsin(np.clip(was[2], -1, 1))
+    return [*(level @ (after[:3, 3] - before[:3, 3])), (turn + np.pi) % (2 * np.pi) - np.pi, look]
+
+
+def _stacked(rates: list[list[np.floating]]) -> NDArray[np.float64]:
+    """[T,5], also of none."""
+    return np.array(rates, np.float64).reshape(-1, len(MOTIONS))

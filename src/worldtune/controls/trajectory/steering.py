@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from worldtune.contract.ego_csv import read_csv, world_from_ego
+from worldtune.contract.path_csv import frame_times_s
 from worldtune.contract.poses import planar, planar_between
 from worldtune.contract.steering import Axis, percentiles
 
@@ -65,9 +66,7 @@ def follow(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """A way in a CSV file, laid so that its first row is where the vehicle is and looks now."""
     table_N4 = read_csv(path)
-    first_s, last_s = table_N4[[0, -1], 0]
-    frames = 1 + int((last_s - first_s) * fps_hz + 1e-6)
-    path_M44 = world_from_ego(table_N4, first_s + np.arange(frames) / fps_hz)
+    path_M44 = world_from_ego(table_N4, frame_times_s(table_N4[:, 0], fps_hz))
     moved_M44 = np.linalg.inv(path_M44[0]) @ path_M44
     poses_M3 = planar(moved_M44)
     rates_T3 = planar_between(poses_M3[:-1], poses_M3[1:]) * fps_hz
