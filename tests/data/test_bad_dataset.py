@@ -188,11 +188,28 @@ def test_rows_of_another_shape_are_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("share", "words"), [(0.0, "is empty"), (0.5, "is truncated or not a video")])
 def test_damaged_video_is_found(tmp_path: Path, share: float, words: str) -> None:
-    folder = dataset(tmp_path / "d", (5, 6))
+    folder = dataset(tmp_path / "d", (5,))
     truncate(folder / VIDEO, share)
-    first, second = faults_of(folder)
-    assert words in first
-    assert f"{folder / VIDEO}: episode 1: observation.images.front: " in second
+    (fault,) = faults_of(folder)
+    assert fault.startswith(f"{folder / VIDEO}: episode 0: observation.images.front: ")
+    assert words in fault
+
+
+def test_a_lost_video_of_many_episodes_is_one_fault(tmp_path: Path) -> None:
+    folder = dataset(tmp_path / "d")
+    (folder / VIDEO).unlink()
+    (fault,) = faults_of(folder)
+    rule = "no such video file; 3 episodes lie in it, 0 to 2"
+    assert fault == f"{folder / VIDEO}: observation.images.front: {rule}"
+
+
+def test_video_of_another_size_is_one_fault(tmp_path: Path) -> None:
+    folder = dataset(tmp_path / "d")
+    info = json.loads((folder / "meta/info.json").read_text())
+    info["features"]["observation.images.front"]["shape"] = [64, 48, 3]
+    edit_info(folder, features=info["features"])
+    (fault,) = faults_of(folder)
+    assert fault.endswith("frames are 32x48 px, meta/info.json says 64x48; 3 episodes lie in it, 0 to 2")
 
 
 def test_video_shorter_than_its_episode_is_found(tmp_path: Path) -> None:

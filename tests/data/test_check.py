@@ -106,6 +106,14 @@ def test_no_dataset_is_a_fault(tmp_path: Path) -> None:
     assert "not a LeRobot v3 dataset" in shown(report)
 
 
+def test_a_fault_names_the_folder_once(tmp_path: Path) -> None:
+    folder = dataset(tmp_path / "d")
+    (folder / "meta/tasks.parquet").unlink()
+    report = report_of(folder, "text")
+    assert str(report.faults[0]).startswith(f"{folder / 'meta/tasks.parquet'}: ")
+    assert str(report.faults[0]).count(str(folder)) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "field", "words"),
     [

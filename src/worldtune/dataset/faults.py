@@ -1,13 +1,14 @@
 """Faults of a dataset that its schema does not show: damaged videos, numbers that are not finite, bad texts."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from worldtune.dataset.episode import text_fault
-from worldtune.dataset.meta import EpisodeInfo, VideoSpan
+from worldtune.dataset.meta import EpisodeInfo
 from worldtune.dataset.reader import Dataset
 from worldtune.dataset.schema import CAMERA_PREFIX, INFO
 from worldtune.video.read import VideoInfo, probe
@@ -28,28 +29,23 @@ class Fault:
     def __str__(self) -> str:
         episode = "" if self.episode is None else f" episode {self.episode}:"
         field = "" if self.field is None else f" {self.field}:"
-        # Errors of single files begin with the file's name already.
+        # Errors of single files begin with the file's name already, those of a folder with that of a file in it.
+        if self.rule.startswith(f"{self.file}/"):
+            return self.rule
         return f"{self.file}:{episode}{field} {self.rule.removeprefix(f'{self.file}: ')}"
 
 
 def find_faults(dataset: Dataset) -> Iterator[Fault]:
-    """Look at every episode; videos are probed, not decoded."""
-    probed: dict[Path, VideoInfo | ValueError] = {}
+    """Look at every episode and every video file; videos are probed, not decoded."""
     for episode in dataset.episodes:
         yield from _text_faults(dataset, episode)
         yield from _signal_faults(dataset, episode)
+    episodes_in: defaultdict[tuple[str, Path], list[EpisodeInfo]] = defaultdict(list)
+    for episode in dataset.episodes:
         for view, span in episode.videos.items():
-            if span.path not in probed:
-                probed[span.path] = _probed(span.path)
-            if rule := _video_fault(dataset, episode, view, span, probed[span.path]):
-                yield Fault(file=span.path, episode=episode.index, field=dataset.info.video_keys[view], rule=rule)
-
-
-def _probed(path: Path) -> VideoInfo | ValueError:
-    try:
-        return probe(path)
-    except ValueError as error:
-        return error
+            episodes_in[view, span.path].append(episode)
+    for (view, path), episodes in episodes_in.items():
+        yield from _video_faults(dataset, view, path, episodes)
 
 
 def _text_faults(dataset: Dataset, episode: EpisodeInfo) -> Iterator[Fault]:
@@ -78,18 +74,33 @@ def _signal_faults(dataset: Dataset, episode: EpisodeInfo) -> Iterator[Fault]:
         yield Fault(file=episode.data_path, episode=episode.index, field="timestamp", rule=rule)
 
 
-def _video_fault(
-    dataset: Dataset, episode: EpisodeInfo, view: str, span: VideoSpan, found: VideoInfo | ValueError
-) -> str | None:
-    if isinstance(found, ValueError):
-        return str(found)
+def _video_faults(dataset: Dataset, view: str, path: Path, episodes: Sequence[EpisodeInfo]) -> Iterator[Fault]:
+    """One fault for a file that cannot be used, however many episodes lie in it; else one per episode cut off."""
+    field = dataset.info.video_keys[view]
+    try:
+        found = probe(path)
+        rule = _file_rule(dataset, view, found)
+    except ValueError as error:
+        rule = str(error).removeprefix(f"{path}: ")
+    if rule and len(episodes) == 1:
+        yield Fault(file=path, episode=episodes[0].index, field=field, rule=rule)
+        return
+    if rule:
+        taken = f"{len(episodes)} episodes lie in it, {episodes[0].index} to {episodes[-1].index}"
+        yield Fault(file=path, field=field, rule=f"{rule}; {taken}")
+        return
+    last_s = found.start_s + found.duration_s - 1 / found.fps_hz
+    for episode in episodes:
+        wanted_s = episode.videos[view].from_s + (episode.length - 1) / dataset.fps_hz
+        if wanted_s > last_s + 0.5 / dataset.fps_hz:
+            rule = f"too short: the episode ends at {wanted_s:.3f} s, the last frame of the file is at {last_s:.3f} s"
+            yield Fault(file=path, episode=episode.index, field=field, rule=rule)
+
+
+def _file_rule(dataset: Dataset, view: str, found: VideoInfo) -> str | None:
     height_px, width_px = dataset.info.sizes_px[view]
     if (found.height_px, found.width_px) != (height_px, width_px):
         return f"frames are {found.height_px}x{found.width_px} px, {INFO} says {height_px}x{width_px}"
-    last_s = found.start_s + found.duration_s - 1 / found.fps_hz
-    wanted_s = span.from_s + (episode.length - 1) / dataset.fps_hz
-    if wanted_s > last_s + 0.5 / dataset.fps_hz:
-        return f"too short: the episode ends at {wanted_s:.3f} s, the last frame of the file is at {last_s:.3f} s"
     if abs(found.fps_hz / dataset.fps_hz - 1) > 0.01:
         return f"has {found.fps_hz:g} frames per second, {INFO} says {dataset.fps_hz:g}"
     return None
