@@ -135,6 +135,8 @@ def test_info_is_no_json(tmp_path: Path) -> None:
         (EPISODES, "tasks", pa.array(["a"] * 3), "column 'tasks' is string, wanted list of strings"),
         (EPISODES, "tasks", pa.array([["fly"]] * 3), "episode 0 has the task 'fly', which meta/tasks.parquet does not"),
         ("meta/tasks.parquet", "task_index", None, "no column 'task_index'"),
+        ("meta/tasks.parquet", "task", pa.array([7]), "column 'task' is int64, wanted string"),
+        ("meta/tasks.parquet", "task", pa.array([None], pa.string()), "column 'task' has a row without a text"),
     ],
 )
 def test_wrong_parquet_schema(tmp_path: Path, file: str, column: str, values: pa.Array | None, words: str) -> None:
@@ -221,10 +223,19 @@ def test_video_shorter_than_its_episode_is_found(tmp_path: Path) -> None:
         Dataset.open(long).frames(0, "front", range(12))
 
 
-def test_long_caption_is_found(tmp_path: Path) -> None:
-    folder = dataset(tmp_path / "d", (3,))
+def test_long_task_is_one_fault(tmp_path: Path) -> None:
+    folder = dataset(tmp_path / "d", (3, 3))
     text = "x" * 10000
     edit_table(folder / "meta/tasks.parquet", "task", pa.array([text]))
-    edit_table(folder / EPISODES, "tasks", pa.array([[text]]))
+    edit_table(folder / EPISODES, "tasks", pa.array([[text]] * 2))
     (fault,) = faults_of(folder)
-    assert fault.endswith("episode 0: task: the caption has 10000 characters, at most 4000 are allowed; shorten it")
+    rule = "the caption has 10000 characters, at most 4000 are allowed; shorten it here and in meta/episodes"
+    assert fault.startswith(f"{folder / 'meta/tasks.parquet'}: task_index 0: {rule}")
+
+
+def test_long_caption_of_a_camera_is_found(tmp_path: Path) -> None:
+    views = "front", "left"
+    folder = write_dataset(tmp_path / "d", [episode(3, views=views, text=("ahead", "aside"))], fps_hz=10)
+    edit_table(folder / EPISODES, "captions/left", pa.array(["x" * 10000]))
+    (fault,) = faults_of(folder)
+    assert fault.startswith(f"{folder / 'meta/episodes'}: episode 0: captions/left: the caption has 10000 characters")

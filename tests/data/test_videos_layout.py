@@ -84,7 +84,7 @@ def test_missing_caption(tmp_path: Path) -> None:
     [
         (b"  \n", r"metas/clip_1\.txt: the caption of clip_1\.mp4 is empty"),
         (b"\xff\xfe", r"metas/clip_1\.txt: the caption is not UTF-8 text"),
-        (b"x" * 10000, r"clip_1\.mp4: the caption has 10000 characters, at most 4000 are allowed"),
+        (b"x" * 10000, r"metas/clip_1\.txt: the caption has 10000 characters, at most 4000 are allowed"),
     ],
 )
 def test_bad_caption(tmp_path: Path, caption: bytes, words: str) -> None:

@@ -206,6 +206,11 @@ def test_nuscenes_keyframes_when_there_are_no_sweeps(tmp_path: Path) -> None:
         ("scene", lambda v: v[0].pop("name"), r"scene\.json: record s: no entry 'name'"),
         ("scene", lambda v: v[0].update(description=""), r"scene\.json: scene-0001: description is empty"),
         (
+            "scene",
+            lambda v: v[0].update(description="x" * 4001),
+            r"scene\.json: scene-0001: description: the caption has",
+        ),
+        (
             "sample_data",
             lambda v: v[1].pop("ego_pose_token"),
             r"sample_data\.json: record .*: no entry 'ego_pose_token'",

@@ -90,6 +90,7 @@ def test_bridge_rates(tmp_path: Path) -> None:
             lambda v: [v[name].pop() for name in ("state", "continuous_gripper_state", "action")],
             "state has 2 rows, .* has 3 frames",
         ),
+        (lambda v: v["texts"].insert(0, "x" * 4001), r"annotation/val/4\.json: texts: the caption has 4001 characters"),
         (lambda v: v["action"].pop(), r"4\.json: action has shape \[1, 7\]"),
     ],
 )
@@ -183,6 +184,7 @@ def test_version_3_is_native_already(tmp_path: Path) -> None:
         ("meta/info.json", "{video_key}", "x", r"videos/chunk-000/x/episode_000000\.mp4: no such video file"),
         ("meta/episodes.jsonl", '"length": 4', '"length": 5', r"episode_000001\.parquet: has 4 rows, .* says 5"),
         ("meta/episodes.jsonl", '["drop"]', "[]", r"episodes\.jsonl: line 2: tasks is \[\], wanted an instruction"),
+        ("meta/episodes.jsonl", "drop", "x" * 4001, r"episodes\.jsonl: line 2: tasks: the caption has 4001 characters"),
         ("meta/episodes.jsonl", '"tasks": ["lift"]', '"x": 1', r"episodes\.jsonl: line 1: no entry 'tasks'"),
         ("meta/episodes.jsonl", "}\n{", "\n{", r"episodes\.jsonl: line 1 is not valid JSON"),
     ],

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from worldtune.dataset.episode import text_fault
+
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +53,10 @@ def lines(path: Path) -> list[str]:
 
 
 def caption(candidates: Sequence[Path], name: str, allow_missing: bool) -> str:
-    """Text of the first candidate that exists. ValueError when none does, or it is empty, unless that is allowed."""
+    """Text of the first candidate that exists.
+
+    ValueError when none does, or it is empty, unless that is allowed; and when it is too long.
+    """
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:
         if allow_missing:
@@ -63,6 +68,13 @@ def caption(candidates: Sequence[Path], name: str, allow_missing: bool) -> str:
         raise ValueError(f"{path}: the caption is not UTF-8 text; save it as UTF-8") from None
     if not text and not allow_missing:
         raise ValueError(f"{path}: the caption of {name} is empty; write one, or allow missing captions")
+    return not_too_long(text, str(path))
+
+
+def not_too_long(text: str, source: str) -> str:
+    """The text itself. ValueError naming the source, "FILE: field", where it can be shortened."""
+    if fault := text_fault(text):
+        raise ValueError(f"{source}: {fault}")
     return text
 
 

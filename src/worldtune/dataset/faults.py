@@ -10,7 +10,7 @@ import numpy as np
 from worldtune.dataset.episode import text_fault
 from worldtune.dataset.meta import EpisodeInfo
 from worldtune.dataset.reader import Dataset
-from worldtune.dataset.schema import CAMERA_PREFIX, INFO
+from worldtune.dataset.schema import CAMERA_PREFIX, CAPTIONS, INFO, TASKS
 from worldtune.video.read import VideoInfo, probe
 
 _TIMESTAMP_TOLERANCE_S = 1e-3
@@ -37,8 +37,8 @@ class Fault:
 
 def find_faults(dataset: Dataset) -> Iterator[Fault]:
     """Look at every episode and every video file; videos are probed, not decoded."""
+    yield from _text_faults(dataset)
     for episode in dataset.episodes:
-        yield from _text_faults(dataset, episode)
         yield from _signal_faults(dataset, episode)
     episodes_in: defaultdict[tuple[str, Path], list[EpisodeInfo]] = defaultdict(list)
     for episode in dataset.episodes:
@@ -48,10 +48,17 @@ def find_faults(dataset: Dataset) -> Iterator[Fault]:
         yield from _video_faults(dataset, view, path, episodes)
 
 
-def _text_faults(dataset: Dataset, episode: EpisodeInfo) -> Iterator[Fault]:
-    for text in dict.fromkeys(episode.texts):
-        if rule := text_fault(text):
-            yield Fault(file=dataset.folder / "meta/tasks.parquet", episode=episode.index, field="task", rule=rule)
+def _text_faults(dataset: Dataset) -> Iterator[Fault]:
+    """One fault per text, where it stands: a task of many episodes, or the caption of one camera of an episode."""
+    for index, task in enumerate(dataset.tasks):
+        if rule := text_fault(task):
+            rule = f"{rule} here and in meta/episodes, which repeats it"
+            yield Fault(file=dataset.folder / TASKS, field=f"task_index {index}", rule=rule)
+    for episode in dataset.episodes:
+        for view, text in zip(dataset.views, episode.texts, strict=True):
+            if text not in dataset.tasks and (rule := text_fault(text)):
+                path = dataset.folder / "meta/episodes"
+                yield Fault(file=path, episode=episode.index, field=f"{CAPTIONS}{view}", rule=rule)
 
 
 def _signal_faults(dataset: Dataset, episode: EpisodeInfo) -> Iterator[Fault]:

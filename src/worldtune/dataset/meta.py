@@ -17,6 +17,7 @@ _log = logging.getLogger(__name__)
 
 _INTEGER = ("integer", pa.types.is_integer)
 _NUMBER = ("number", lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind))
+_TEXT = ("string", lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind))
 _TEXTS = ("list of strings", lambda kind: schema.depth_and_type(kind)[0] == 1)
 
 
@@ -224,6 +225,9 @@ def read_tasks(folder: Path) -> list[str]:
     texts = [name for name in table.schema.names if name != "task_index"]
     if len(texts) != 1:
         raise ValueError(f"{path}: has the columns {table.schema.names}, wanted task_index and task")
+    require_columns(path, table.schema, {texts[0]: _TEXT})
+    if table[texts[0]].null_count:
+        raise ValueError(f"{path}: column {texts[0]!r} has a row without a text; write an empty one for no caption")
     rows = sorted(zip(table["task_index"].to_pylist(), table[texts[0]].to_pylist(), strict=True))
     if [index for index, _ in rows] != list(range(len(rows))):
         raise ValueError(f"{path}: task_index must run from 0 to {len(rows) - 1}")

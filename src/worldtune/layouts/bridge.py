@@ -13,7 +13,7 @@ import numpy as np
 from worldtune.contract.files import read_json
 from worldtune.dataset import Episode, Source
 from worldtune.dataset.actions import relative_actions
-from worldtune.dataset.entries import entry, numbers, require_rate, splits_of
+from worldtune.dataset.entries import entry, not_too_long, numbers, require_rate, splits_of
 from worldtune.dataset.video_files import fitted
 from worldtune.video.footage import common_size_px
 from worldtune.video.read import VideoInfo, probe
@@ -62,6 +62,7 @@ def _recording(source: Path, path: Path, allow_missing_texts: bool) -> _Recordin
     texts = [] if allow_missing_texts and "texts" not in value else entry(path, value, "texts", list)
     if not allow_missing_texts and not (texts and isinstance(texts[0], str) and texts[0].strip()):
         raise ValueError(f"{path}: texts is {texts!r}, wanted a list that starts with the instruction")
+    text = not_too_long(str(texts[0]).strip() if texts else "", f"{path}: texts")
     videos = entry(path, value, "videos", list)
     if not videos:
         raise ValueError(f"{path}: videos is empty, wanted [{{'video_path': ...}}]")
@@ -70,7 +71,7 @@ def _recording(source: Path, path: Path, allow_missing_texts: bool) -> _Recordin
     features = _features(path, value)
     if (length := len(features["observation.state"])) != info.num_frames:
         raise ValueError(f"{path}: state has {length} rows, {video} has {info.num_frames} frames")
-    return _Recording(path, video, info, str(texts[0]).strip() if texts else "", features)
+    return _Recording(path, video, info, text, features)
 
 
 def _features(path: Path, value: dict[str, object]) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from worldtune.contract.files import read_json
 from worldtune.dataset import Episode, Source, schema
-from worldtune.dataset.entries import entry, lines, refuse_rate, warn_some
+from worldtune.dataset.entries import entry, lines, not_too_long, refuse_rate, warn_some
 from worldtune.dataset.meta import view_name
 from worldtune.dataset.schema import CAMERA_PREFIX, Signal
 from worldtune.dataset.video_files import can_be_copied
@@ -118,7 +118,7 @@ def _text(source: Path, row: Any, where: str, allow_missing: bool) -> str:
         raise ValueError(
             f"{path}: {where}: tasks is {tasks!r}, wanted an instruction; write one, or allow missing captions"
         )
-    return text
+    return not_too_long(text, f"{path}: {where}: tasks")
 
 
 def _episodes(source: Path, info: _Info, lengths: dict[int, int], texts: dict[int, str]) -> Iterator[Episode]:

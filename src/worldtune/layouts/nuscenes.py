@@ -15,7 +15,7 @@ import numpy as np
 from worldtune.contract.files import read_json
 from worldtune.contract.poses import rigid, rotations_from_quaternions
 from worldtune.dataset import Episode, Source
-from worldtune.dataset.entries import entry, numbers, refuse_rate
+from worldtune.dataset.entries import entry, not_too_long, numbers, refuse_rate
 from worldtune.video.footage import common_size_px, shared_size_px, typical_rate_hz, write_images
 from worldtune.video.resample import nearest_frames, pixel_transform, resized_intrinsics, uniform_times_s
 
@@ -119,6 +119,7 @@ def _drive(source: Path, tables: _Tables, scene: dict[str, Any], has_sweeps: boo
     text = str(scene.get("description", "")).strip()
     if not text and not allow_silent:
         raise ValueError(f"{tables.path('scene')}: {name}: description is empty; write one, or allow missing captions")
+    not_too_long(text, f"{tables.path('scene')}: {name}: description")
     frames: dict[str, list[_Frame]] = defaultdict(list)
     for sample in tables.samples_of_scene[scene["token"]]:
         for row in tables.data_of_sample[sample]:
