@@ -20,7 +20,7 @@ from torch import Tensor
 from worldtune.contract.condition import Widths
 from worldtune.contract.files import read_json
 from worldtune.families.diffusion.config import NetworkConfig, from_json
-from worldtune.families.diffusion.infer import config_from_diffusers, config_from_shapes
+from worldtune.families.diffusion.infer import config_from_diffusers, config_from_shapes, require_agreement
 from worldtune.families.diffusion.inject import GAIN
 from worldtune.families.diffusion.naming import PATCH_EMBED, ROPE_SEQUENCE, ours_from_diffusers, ours_from_nvidia
 
@@ -103,11 +103,12 @@ def read_nvidia(path: Path) -> Checkpoint:
 
 
 def read_diffusers(folder: Path) -> Checkpoint:
-    """A diffusers transformer folder, one file or several."""
+    """A diffusers transformer folder, one file or several. ValueError when our description says other than theirs."""
     described = folder / DESCRIPTION
     config, widths = config_from_diffusers(folder / "config.json")
     if described.exists():
         config, widths = read_description(described)
+        require_agreement(folder / "config.json", described, config, widths.dense)
     index = folder / f"{DIFFUSERS_WEIGHTS}.index.json"
     names = sorted(set(read_json(index)["weight_map"].values())) if index.exists() else [DIFFUSERS_WEIGHTS]
     tensors = {key: tensor for name in names for key, tensor in safetensors_items(folder / name)}

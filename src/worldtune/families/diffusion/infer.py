@@ -132,6 +132,21 @@ def diffusers_config(config: NetworkConfig, dense_channels: int) -> dict[str, An
     for feature, present in absent.items():
         if present:
             raise ValueError(f"diffusers' CosmosTransformer3DModel has no {feature}; export this network as nvidia")
+    return _in_diffusers_words(config, dense_channels)
+
+
+def require_agreement(path: Path, described: Path, config: NetworkConfig, dense_channels: int) -> None:
+    """Two files describe one network. ValueError naming both and the first key of config.json in which they differ."""
+    value = read_json(path)
+    for key, ours in _in_diffusers_words(config, dense_channels).items():
+        if value[key] != ours:
+            raise ValueError(
+                f"{path}: {key} is {value[key]!r}, but {described} beside it describes a network where it is {ours!r}; "
+                f"change it back, or delete {described.name} to use what config.json says"
+            )
+
+
+def _in_diffusers_words(config: NetworkConfig, dense_channels: int) -> dict[str, Any]:
     return {
         "_class_name": "CosmosTransformer3DModel",
         "in_channels": config.latent_channels + int(config.condition_mask) + dense_channels,
