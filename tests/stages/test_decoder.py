@@ -131,6 +131,13 @@ def test_generate_decodes_with_it_when_asked(tmp_path: Path) -> None:
         generate(tmp_path / "run", tmp_path / "cache", tmp_path / "sharp", num_clips=1)
 
 
+def test_a_diffusion_base_is_told_whom_sharpen_is_for() -> None:
+    with pytest.raises(
+        ValueError, match="--sharpen is for runs of an autoregressive base, .* nano-diffusion is a diff"
+    ):
+        sharpened(find_base("nano-diffusion"))
+
+
 def test_the_shipped_decoder_fits_what_is_shipped_with_it() -> None:
     """It belongs to these codecs and to this code: its mean is closer to the clip, what it draws is sharper."""
     base = find_base("nano-autoregressive")

@@ -131,6 +131,11 @@ def load(folder: Path, tokens: Codec) -> DiffusionDecoder:
 def sharpened(base: Base) -> DiffusionDecoder:
     """The codec of a base with its diffusion decoder. ValueError when the base names none."""
     if base.decoder_path is None:
+        if base.family == "diffusion":
+            raise ValueError(
+                f"--sharpen is for runs of an autoregressive base, whose tokens lose detail; {base.name} is a "
+                "diffusion base, whose clips need no sharpening: leave --sharpen out"
+            )
         raise ValueError(f'--sharpen: {base.name} names no diffusion decoder ("decoder" in its base.json)')
     return load(base.decoder_path, base.codec())
 
