@@ -185,7 +185,7 @@ def generate(
     ] = "frames",
     weights: WeightsOption = "ema",
     sharpen: Annotated[
-        bool, typer.Option("--sharpen", help="Decode tokens with the base's diffusion decoder.")
+        bool, typer.Option("--sharpen", help="Autoregressive runs: decode tokens with the base's diffusion decoder.")
     ] = False,
     assignments: SamplerOption = None,
 ) -> None:

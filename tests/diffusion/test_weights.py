@@ -267,23 +267,13 @@ def test_another_diffusers_model_is_named(tmp_path: Path, change: dict, message:
         load_base(tmp_path, Widths())
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            {"rope_scale": [1.0, 2.0, 1.0]},
-            r"rope_scale is \[1.0, 2.0, 1.0\], but .*worldtune\.json beside it .* \[1.0, ",
-        ),
-        ({"num_layers": 9}, "num_layers is 9, but .*; change it back, or delete worldtune.json"),
-    ],
-)
-def test_an_edited_diffusers_config_is_not_ignored(tmp_path: Path, change: dict, message: str) -> None:
+def test_an_edited_diffusers_config_is_not_ignored(tmp_path: Path) -> None:
     export(model(TOY).state_dict(), TOY, tmp_path, "diffusers")
-    value = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(value | {"_diffusers_version": "0.34.0"}))
+    value = json.loads((tmp_path / "config.json").read_text()) | {"_diffusers_version": "0.34.0"}
+    (tmp_path / "config.json").write_text(json.dumps(value))
     load_base(tmp_path, Widths())
-    (tmp_path / "config.json").write_text(json.dumps(value | change))
-    with pytest.raises(ValueError, match=f"config.json: {message}"):
+    (tmp_path / "config.json").write_text(json.dumps(value | {"rope_scale": [1.0, 3.0, 1.0]}))
+    with pytest.raises(ValueError, match=r"config\.json: rope_scale is \[1\.0, 3\.0, 1\.0\], but .*worldtune\.json"):
         load_base(tmp_path, Widths())
 
 
