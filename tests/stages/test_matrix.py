@@ -15,6 +15,7 @@ from tests.training.toy_base import make_base
 from worldtune import __main__ as command_line
 from worldtune.contract.files import read_json
 from worldtune.metrics import probe
+from worldtune.report.tables import interval
 from worldtune.stages import matrix as stage
 from worldtune.stages import probes
 from worldtune.stages import train as train_stage
@@ -100,17 +101,21 @@ def test_a_matrix_that_was_cut_off_goes_on(toys: Path, trained: list[str], monke
         assert cell.report["num_clips"] == 2
     assert cells[1].report["values"]["real"].keys() >= {"action_error_std"}
 
-    console = Console(width=600, record=True)
+    console = Console(width=80, record=True)
     console.print(stage.as_table(cells))
-    general, action = (
-        next(line for line in console.export_text(clear=False).splitlines() if f" {task} " in line)
-        for task in ("general", "action")
-    )
-    for line, cell in ((general, cells[0]), (action, cells[1])):
-        values = cell.report["values"]
-        assert f"{values['base']['psnr_db']['value']:.2f} -> {values['post-trained']['psnr_db']['value']:.2f}" in line
-    assert "action error, std: real " in action
-    assert "action error" not in general
+    printed = console.export_text()
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "\N{HORIZONTAL ELLIPSIS}" not in printed, "a word that was cut"
+    psnr, obeyed = printed.split("obedience")
+    assert re.findall(r"general|action", psnr) == ["general", "action"]
+    for cell in cells:
+        values, (gap,) = cell.report["values"], [d for d in cell.report["differences"] if d["right"] == "base"]
+        assert f"{values['base']['psnr_db']['value']:.2f} -> {values['post-trained']['psnr_db']['value']:.2f}" in psnr
+        assert interval(gap["values"]["psnr_db"], 2, signed=True) in psnr
+    assert "general" not in obeyed
+    action = next(line for line in obeyed.splitlines() if " action " in line)
+    wanted = cells[1].report["values"]["post-trained"]["action_error_std"]["value"]
+    assert f" {wanted:.3f} " in action
 
 
 def test_the_gallery_shows_every_cell(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +143,7 @@ def test_a_cell_that_fails_is_named(
     printed = capsys.readouterr().out
     assert [path.name for path in results.iterdir()] == ["general-diffusion.json"], "the others are not stopped"
     failures = [line for line in printed.splitlines() if "failed:" in line]
-    assert len(failures) == 2 * code, "once when it happens, once in the table"
+    assert len(failures) == 2 * code, "once when it happens, once below the table"
     assert ("Failed: " in (toys / "out" / "index.html").read_text()) == bool(code)
     for line in failures:
         assert "camera.intrinsics" in line

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from worldtune import tasks
 from worldtune.contract.cache import Cache
@@ -27,6 +27,9 @@ from worldtune.stages.generate import generate
 from worldtune.stages.matrix_index import cell_folder, write_index
 from worldtune.stages.prepare import prepare
 from worldtune.stages.train import train
+
+_OBEYING = ("real", "post-trained", "shuffled", "base")
+"""Columns of a report that are compared in how far they obey."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,43 +171,54 @@ def run_cell(
     return evaluate(made, folder / "report").with_suffix(".json")
 
 
-def as_table(cells: Sequence[Cell]) -> Table:
-    """One row per cell: PSNR against base and shuffled control, then every measure of obedience."""
-    table = Table("task", "base", "PSNR dB: base -> post-trained", "over base", "over shuffled", "obedience")
+def as_table(cells: Sequence[Cell]) -> Group:
+    """PSNR of every cell against base and shuffled control, then what is obeyed, then failures: for 80 columns."""
+    which = [Column("task, base", overflow="fold") for _ in range(2)]
+    measure = Column("obedience", overflow="fold", max_width=16)
+    obeying = [Column(name.replace("-", "-\n"), justify="right") for name in _OBEYING]
+    psnr = Table(which[0], "PSNR, dB\nbase -> trained", "over base, dB", "over shuffled", show_lines=True)
+    obeyed = Table(which[1], measure, *obeying, show_lines=True)
+    failures = []
     for cell in cells:
+        name = f"{cell.task}\n{cell.base}"
         if cell.report is None:
-            table.add_row(cell.task, cell.base, f"[red]failed:[/] {escape(cell.failure)}")
+            psnr.add_row(name, "[red]failed[/]")
+            failures.append(f"[red]failed:[/] {cell.task} on {cell.base}: {escape(cell.failure)}")
             continue
         values = cell.report["values"]
-        psnr = {name: of_one["psnr_db"]["value"] for name, of_one in values.items() if "psnr_db" in of_one}
+        db = {column: f"{of_one['psnr_db']['value']:.2f}" for column, of_one in values.items() if "psnr_db" in of_one}
         gaps = {row["right"]: row["values"]["psnr_db"] for row in cell.report["differences"]}
-        table.add_row(
-            cell.task,
-            cell.base,
-            f"{psnr['base']:.2f} -> {psnr['post-trained']:.2f} (copy {psnr['copy']:.2f}, codec {psnr['codec']:.2f})",
-            *(_gap(gaps.get(name)) for name in ("base", "shuffled")),
-            "\n".join(obedience(cell.report)),
-        )
-    return table
+        told = f"{db['base']} -> {db['post-trained']}\ncopy {db['copy']}\ncodec {db['codec']}"
+        psnr.add_row(name, told, *(_gap(gaps.get(right)) for right in ("base", "shuffled")))
+        for label, numbers in _obedience(cell.report):
+            obeyed.add_row(name, label, *(numbers.get(column, "-") for column in _OBEYING))
+    return Group(psnr, *([obeyed] if obeyed.row_count else []), *failures)
 
 
 def _gap(pooled: Mapping[str, Any] | None) -> str:
     if pooled is None:
         return "-"
-    bounds = "" if pooled["low"] is None else f" [{interval(pooled, 2, signed=True)}]"
-    return f"{number(pooled['value'], 2, signed=True)}{bounds}"
+    return f"{number(pooled['value'], 2, signed=True)}\n{interval(pooled, 2, signed=True)}".rstrip()
 
 
 def obedience(report: Mapping[str, Any]) -> list[str]:
     """One line for the first measure of every control that offers one: real clips, post-trained, shuffled, base."""
-    lines = []
+    return [
+        f"{label}: {', '.join(f'{column} {value}' for column, value in numbers.items())}"
+        for label, numbers in _obedience(report)
+    ]
+
+
+def _obedience(report: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
+    """Label of the first measure of every control that offers one, and its number by column."""
+    found = []
     for reader in report.get("obedience", {}).values():
         name = reader["measures"][0]
         measure = report["measures"][name]
-        parts = [
-            f"{column} {report['values'][column][name]['value']:.{measure['decimals']}f}"
-            for column in ("real", "post-trained", "shuffled", "base")
+        numbers = {
+            column: f"{report['values'][column][name]['value']:.{measure['decimals']}f}"
+            for column in _OBEYING
             if name in report["values"].get(column, {})
-        ]
-        lines.append(f"{measure['label']}: {', '.join(parts)}")
-    return lines
+        }
+        found.append((measure["label"], numbers))
+    return found
