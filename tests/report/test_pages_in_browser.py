@@ -3,7 +3,6 @@
 Needs Chromium (Debian: `apt install chromium`) and `pip install playwright`; skipped without them.
 """
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,23 +14,13 @@ from tests.report.sample_report import sample_clips, sample_report
 from worldtune.report.index import Card, render_index
 from worldtune.report.page import render
 
-sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")]
+pytestmark = pytest.mark.slow
 PHONE = {"width": 360, "height": 740}
 PLACES = "[...document.querySelectorAll('.film')].map((film) => getComputedStyle(film).backgroundPositionX)"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield made
-        made.close()
-
-
 @pytest.fixture(params=["report", "index"])
-def page(request: pytest.FixtureRequest, browser: Any, tmp_path: Path) -> Iterator[Any]:
+def page(request: pytest.FixtureRequest, chromium: Any, tmp_path: Path) -> Iterator[Any]:
     long = "a_name_without_any_space_that_is_far_longer_than_the_screen_of_a_phone_is_wide"
     if request.param == "report":
         html = render(sample_report(long), sample_clips(long))
@@ -40,7 +29,7 @@ def page(request: pytest.FixtureRequest, browser: Any, tmp_path: Path) -> Iterat
         cards = [Card(task="a", base=long, link="x", lines=[long], clip=clip) for clip in (whole, short)]
         html = render_index("Matrix", long, {"a": long}, cards)
     (tmp_path / "page.html").write_text(html)
-    made = browser.new_page(viewport=PHONE)
+    made = chromium.new_page(viewport=PHONE)
     faults: list[str] = []
     made.on("pageerror", lambda error: faults.append(str(error)))
     made.goto((tmp_path / "page.html").as_uri())

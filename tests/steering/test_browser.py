@@ -5,7 +5,6 @@ Needs Chromium (Debian: `apt install chromium`) and `pip install playwright`; sk
 
 import base64
 import io
-import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,12 +17,10 @@ from PIL import Image
 
 from tests.steering.panorama import picture, shift_px
 
-sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("uvicorn")
 from tests.steering.serving import CHUNK_PX, FAKE_PAD, Server, turning_world, wrapped  # noqa: E402
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")]
+pytestmark = pytest.mark.slow
 PATIENCE_MS = 60_000
 
 
@@ -34,17 +31,9 @@ def server() -> Iterator[Server]:
     made.stop()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield made
-        made.close()
-
-
 @pytest.fixture
-def page(browser: Any, server: Server) -> Iterator[Any]:
-    made = browser.new_page(viewport={"width": 1100, "height": 900})
+def page(chromium: Any, server: Server) -> Iterator[Any]:
+    made = chromium.new_page(viewport={"width": 1100, "height": 900})
     made.set_default_timeout(PATIENCE_MS)
     faults: list[str] = []
     made.on("pageerror", lambda error: faults.append(str(error)))
@@ -203,8 +192,8 @@ def test_a_server_that_goes_is_noticed_and_found_again(page: Any, server: Server
     wait(lambda: np.array_equal(seen(page), shown))
 
 
-def test_a_second_window_takes_over(page: Any, browser: Any, server: Server) -> None:
-    second = browser.new_page()
+def test_a_second_window_takes_over(page: Any, chromium: Any, server: Server) -> None:
+    second = chromium.new_page()
     second.goto(server.url)
     second.wait_for_selector("text=connected")
     page.wait_for_selector("text=Another window drives this world now.")
@@ -220,9 +209,9 @@ def test_it_fits_a_phone(page: Any) -> None:
 
 
 @pytest.fixture
-def padded(browser: Any, server: Server) -> Iterator[Any]:
+def padded(chromium: Any, server: Server) -> Iterator[Any]:
     """A page whose browser has a gamepad that scripts move."""
-    made = browser.new_page()
+    made = chromium.new_page()
     made.set_default_timeout(PATIENCE_MS)
     made.add_init_script(FAKE_PAD)
     made.goto(server.url)
@@ -274,9 +263,9 @@ def test_buttons_of_a_gamepad(padded: Any) -> None:
     wait(lambda: chunk(padded) == 0)
 
 
-def test_triggers_push_an_axis_without_a_stick(browser: Any) -> None:
+def test_triggers_push_an_axis_without_a_stick(chromium: Any) -> None:
     server = Server(turning_world(stick=""))
-    page = browser.new_page()
+    page = chromium.new_page()
     page.add_init_script(FAKE_PAD)
     page.goto(server.url)
     wait(lambda: drawn(page) > 0)
