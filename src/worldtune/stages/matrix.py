@@ -72,8 +72,12 @@ REACH = {
 """The tabletop records where the gripper is: small networks follow actions in the robot's axes much sooner. Only the
 first tokens of an arm depend on the action, the next are read off them: where any may be noise, the action is heard.
 Guidance makes it louder; chosen on training clips."""
-TEXTS = {**QUICK, "autoregressive": (*QUICK["autoregressive"], "optim.lr=6e-4")}
-"""Texts enter where the base has heard texts already: nothing there starts at zero."""
+TEXTS = {
+    "diffusion": (*QUICK["diffusion"], "sampler.guidance=1"),
+    "autoregressive": (*QUICK["autoregressive"], "optim.lr=6e-4"),
+}
+"""Texts enter where the base has heard texts already: nothing there starts at zero. Guidance, chosen on training clips:
+with 1 a probe names 36 % of the texts instead of 22 %, 2 names hardly more and costs another dB."""
 EPOCHS_SHARE = {"diffusion": 1.0, "autoregressive": 0.32}
 """The nano transformer knows a few hundred clips by heart after a third of the steps: its validation loss rises."""
 
