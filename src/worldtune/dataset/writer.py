@@ -17,6 +17,7 @@ from worldtune.dataset.episode import Episode, text_fault
 from worldtune.dataset.schema import Signal
 from worldtune.dataset.video_files import VideoFiles
 
+ZSTD: dict[str, Any] = {"compression": "zstd", "compression_level": 12, "write_statistics": False}
 ROWS_TOGETHER = 256
 """Rows of signals, at least, that are packed together; one episode cannot be read without the others of its group."""
 
@@ -152,7 +153,7 @@ class _Writer:
         pq.write_table(schema.tasks_table(list(self.tasks)), self.folder / schema.TASKS)
         path = self.folder / schema.EPISODES
         path.parent.mkdir(parents=True)
-        pq.write_table(self._episodes_table(), path, compression="zstd")
+        pq.write_table(self._episodes_table(), path, use_dictionary=False, **ZSTD)
         write_json(self.folder / schema.INFO, self._info(ranges))
 
     def _episodes_table(self) -> pa.Table:
@@ -194,12 +195,7 @@ def _packed(columns: pa.Schema) -> dict[str, Any]:
         if pa.types.is_floating(kind.value_type if is_list else kind):
             floats.append(f"{name}.list.element" if is_list else name)
     others = [name for name in columns.names if name not in floats]
-    return {
-        "compression": "zstd",
-        "use_dictionary": others,
-        "use_byte_stream_split": floats,
-        "write_statistics": False,
-    }
+    return {**ZSTD, "use_dictionary": others, "use_byte_stream_split": floats}
 
 
 def _columns(episode: Episode) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from worldtune.report.film import strip
 
 MARGIN_PX = 2
 LABEL_WIDTH_PX = 96
-QUALITY = 70
+QUALITY = 55
 """Of pictures with loss: documents stay small."""
 INK = (60, 60, 60)
 PAPER = 255
