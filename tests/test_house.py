@@ -12,6 +12,8 @@ SOURCES = sorted(
     path for folder in ("src", "worlds", "nano", "benchmarks", "recipes") for path in (ROOT / folder).rglob("*.py")
 )
 FORBIDDEN_NAMES = {"utils", "util", "misc", "helpers", "common"}
+BINARY = {".safetensors", ".webp", ".png", ".mp4", ".parquet"}
+MAX_BINARY_BYTES = 40_000_000
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_LOOP_LINES = 400, 60, 120
 
 
@@ -25,6 +27,13 @@ def test_files_are_short_and_named(path: Path) -> None:
             assert node.end_lineno is not None
             limit = MAX_LOOP_LINES if path.parts[-2:] == ("training", "loop.py") else MAX_FUNCTION_LINES
             assert node.end_lineno - node.lineno < limit, f"{path}:{node.lineno} {node.name}"
+
+
+def test_binaries_are_small() -> None:
+    """Weights, samples and pictures: what every clone has to fetch."""
+    folders = [ROOT / "src", ROOT / "samples", ROOT / "docs"]
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in BINARY]
+    assert sum(path.stat().st_size for path in files) <= MAX_BINARY_BYTES
 
 
 @pytest.mark.parametrize("kind", ["controls", "families", "codecs"])
