@@ -113,6 +113,8 @@ def save_run(run: Run, folder: Path, extra: dict[str, Any] | None = None) -> Non
 def load_run(folder: Path) -> Run:
     """Read run.json. ValueError naming the file and key when it is absent or does not fit."""
     path = folder / "run.json"
+    if not path.exists():
+        raise ValueError(f"{folder}: not a run (no run.json); train one with `worldtune train`")
     written = read_json(path)
     value = dict(written["run"]) if isinstance(written, dict) and isinstance(written.get("run"), dict) else {}
     wanted = [item.name for item in dataclasses.fields(Run) if item.default is dataclasses.MISSING]
@@ -129,6 +131,14 @@ def load_run(folder: Path) -> Run:
     }
     value["controls"] = tuple(value["controls"])
     return Run(**value)
+
+
+def sampler_with(run: Run, assignments: Sequence[str]) -> Any:
+    """The run's sampler with some settings changed, "guidance=1" or, as for training, "sampler.guidance=1"."""
+    sampler = run.sampler
+    for assignment in assignments:
+        sampler = settings.replace(sampler, assignment.strip().removeprefix("sampler."))
+    return sampler
 
 
 def difference(one: Run, other: Run) -> list[str]:

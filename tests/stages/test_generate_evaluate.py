@@ -12,7 +12,7 @@ from tests.training.toy_base import make_base
 from worldtune.contract.cache import Cache
 from worldtune.contract.files import read_json, write_json
 from worldtune.dataset import Dataset, Window, write_dataset
-from worldtune.run import compose
+from worldtune.run import compose, load_run, sampler_with
 from worldtune.stages import generate as generate_module
 from worldtune.stages.base import find_base
 from worldtune.stages.evaluate import evaluate
@@ -68,6 +68,18 @@ def test_every_column_of_every_clip_is_there(world: Path, outs: list[Path]) -> N
     assert made.settings["sampler"]["steps"] == 2
     assert len(made.settings["weights_hash"]) == 64
     assert (outs[0] / "training.jsonl").read_text() == (world / "run" / "metrics.jsonl").read_text()
+
+
+def test_sampler_settings_may_be_named_as_for_training(world: Path) -> None:
+    run = load_run(world / "run")
+    assert sampler_with(run, ["sampler.guidance=1"]) == sampler_with(run, ["guidance=1"]) != run.sampler
+    with pytest.raises(ValueError, match=r"--set loop\.steps: unknown key 'loop'"):
+        sampler_with(run, ["loop.steps=1"])
+
+
+def test_a_cache_is_no_run(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cache: not a run \\(no run.json\\); train one with `worldtune train`"):
+        generate(world / "cache", world / "cache", tmp_path / "out")
 
 
 def test_the_columns_are_what_they_say(world: Path, outs: list[Path]) -> None:

@@ -26,7 +26,7 @@ from worldtune.contract.protocols import Codec
 from worldtune.contract.randomness import generator
 from worldtune.dataset import Dataset, Window
 from worldtune.report.film import tiled
-from worldtune.run import Run, load_run
+from worldtune.run import Run, load_run, sampler_with
 from worldtune.stages.base import find_base
 from worldtune.stages.counter import Counter
 from worldtune.stages.decoder import identity, sharpened
@@ -155,9 +155,7 @@ def _job(
     assignments: Sequence[str],
 ) -> _Job:
     run = load_run(folder)
-    sampler = run.sampler
-    for assignment in assignments:
-        sampler = settings.replace(sampler, assignment)
+    sampler = sampler_with(run, assignments)
     grid = cache.header.grid
     if not 0 <= num_observed < grid.frames:
         raise ValueError(f"--num-observed must be in 0..{grid.frames - 1} latent frames, got {num_observed}")

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldtune import settings
 from worldtune.contract import rooms
 from worldtune.contract.cache import Cache
 from worldtune.contract.files import write_whole
@@ -24,7 +23,7 @@ from worldtune.contract.nouns import Batch, Clip
 from worldtune.contract.steering import Axis, Follows
 from worldtune.dataset import Dataset, Episode, Window, write_dataset
 from worldtune.report.film import tiled
-from worldtune.run import Run, load_run
+from worldtune.run import Run, load_run, sampler_with
 from worldtune.stages.base import find_base
 from worldtune.stages.world import WorldModel, load_world
 from worldtune.steering.commands import write_commands
@@ -180,9 +179,7 @@ def open_run(
     cache = Cache.open(Path(run.data) if data is None else data)
     header = cache.header
     dataset = Dataset.of_cache(cache)
-    sampler = run.sampler
-    for assignment in assignments:
-        sampler = settings.replace(sampler, assignment)
+    sampler = sampler_with(run, assignments)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = find_base(run.base, run.codec_path, run.text_encoder_path)
     codec = base.codec()
