@@ -5,30 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from nano import pretraining, train_autoregressive
-from nano.data import WORLDS
+from nano import train_autoregressive
 from nano.windows import TOKENS
+from tests.nano.toy import rendered, run_killed_and_whole
 from tests.stages.toy_autoregressive import NUM_CODES, make_base
 from worldtune.contract.condition import Widths
 from worldtune.contract.files import read_json
 from worldtune.families.autoregressive import load_base
 from worldtune.families.autoregressive.presets import NANO
-
-
-def rendered(folder: Path) -> Path:
-    """Two noise clips of 25 frames for every world and split."""
-    draw = np.random.default_rng(0)
-    for world in WORLDS:
-        for split in ("train", "val"):
-            (folder / world / split).mkdir(parents=True)
-            video = draw.integers(0, 256, (2, 1, 25, 64, 64, 3), dtype=np.uint8)
-            np.savez(folder / world / split / "0.npz", video=video, captions=np.array(["a cube", "a door opens"]))
-    return folder
 
 
 def test_a_killed_pretraining_continues_and_ends_in_a_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,19 +28,11 @@ def test_a_killed_pretraining_continues_and_ends_in_a_base(tmp_path: Path, monke
         "batch_size": 3, "lr": 0.01, "optimizer": "muon", "report_every": 1, "save_every": 2, "threads": 1,
         "start": None,
     }  # fmt: skip
-    save = pretraining.checkpoint.save
 
-    def dying(folder: Path, state: Any, **rest: Any) -> None:
-        save(folder, state, **rest)
-        if state.step == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(pretraining.checkpoint, "save", dying)
-        with pytest.raises(KeyboardInterrupt):
-            train_autoregressive.run(argparse.Namespace(**words, out=tmp_path / "killed"))
-    for name in ("killed", "whole"):
+    def run(name: str) -> None:
         train_autoregressive.run(argparse.Namespace(**words, out=tmp_path / name))
+
+    run_killed_and_whole(run, "whole", monkeypatch)
 
     tokens = load_file(tmp_path / "whole" / "train.safetensors")
     assert tokens[TOKENS].shape == (3 * 2 * 3 * 2, 5, 8, 8)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from nano import pretraining, train_codec
-from tests.nano.test_train_autoregressive import rendered
+from nano import train_codec
+from tests.nano.toy import rendered, run_killed_and_whole
 from worldtune.codecs import nano_tokens
 from worldtune.contract.files import read_json
 
@@ -25,19 +25,11 @@ def test_a_killed_codec_continues_and_its_decoder_learns_on_for_the_same_tokens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered(tmp_path / "data")
-    save = pretraining.checkpoint.save
 
-    def dying(folder: Path, state: Any, **rest: Any) -> None:
-        save(folder, state, **rest)
-        if state.step == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(pretraining.checkpoint, "save", dying)
-        with pytest.raises(KeyboardInterrupt):
-            train_codec.run(words(tmp_path, out=tmp_path / "killed"))
-    for name in ("killed", "codec"):
+    def run(name: str) -> None:
         train_codec.run(words(tmp_path, out=tmp_path / name))
+
+    run_killed_and_whole(run, "codec", monkeypatch)
     assert (tmp_path / "killed" / "model.safetensors").read_bytes() == (
         tmp_path / "codec" / "model.safetensors"
     ).read_bytes()

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from nano import pretraining, train_decoder
 from nano.windows import LATENT
-from tests.nano.test_train_autoregressive import rendered
+from tests.nano.toy import rendered, run_killed_and_whole
 from tests.stages.test_decoder import CHANNELS, add_decoder
 from tests.stages.toy_autoregressive import make_base
 from worldtune.codecs import nano_tokens
@@ -30,19 +30,11 @@ def test_a_killed_training_continues_and_ends_in_a_decoder(tmp_path: Path, monke
         "batch_size": 3, "lr": 0.01, "optimizer": "muon", "threads": 1,
     }  # fmt: skip
     monkeypatch.setattr(train_decoder, "Plan", lambda **given: pretraining.Plan(**given, save_every=2))
-    save = pretraining.checkpoint.save
 
-    def dying(folder: Path, state: Any, **rest: Any) -> None:
-        save(folder, state, **rest)
-        if state.step == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(pretraining.checkpoint, "save", dying)
-        with pytest.raises(KeyboardInterrupt):
-            train_decoder.run(argparse.Namespace(**words, out=tmp_path / "killed"))
-    for name in ("killed", "whole"):
+    def run(name: str) -> None:
         train_decoder.run(argparse.Namespace(**words, out=tmp_path / name))
+
+    run_killed_and_whole(run, "whole", monkeypatch)
 
     pairs = load_file(tmp_path / "whole" / "train.safetensors")
     assert pairs[LATENT].shape == (3 * 1 * 2 * 2, 5, 8, 8, 2 * CHANNELS), "worlds, clips, mirrored, windows"

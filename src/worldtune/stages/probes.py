@@ -78,7 +78,7 @@ class Reader:
         """How far a clip is from the control of the clip `commanded_by`, averaged over looks; None is undefined."""
         unit, room, probe = self.judge.unit, self.judge.room, self.judge.probe
         commanded_LTD = self.commanded[commanded_by] / unit
-        looks = _looks(made_VTHWC[:, :: self.judge.stride], len(commanded_LTD))
+        looks = _looks(made_VTHWC, len(commanded_LTD), self.judge.stride)
         num_given = 1 if room.READING.by_view else clip.num_observed_latents
         found = [
             room.errors(probe.read(look) / unit, commanded_TD, num_given, *self.choices)
@@ -116,9 +116,10 @@ def room_of(control: str) -> Obedience | None:
     return cast(Obedience, importlib.import_module(f"{package}.obedience"))
 
 
-def _looks(video_VTHWC: NDArray[np.uint8], count: int) -> list[NDArray[np.uint8]]:
-    """All views at once, or each alone."""
-    return [video_VTHWC] if count == 1 else list(video_VTHWC[:, None])
+def _looks(video_VTHWC: NDArray[np.uint8], count: int, stride: int) -> list[NDArray[np.uint8]]:
+    """All views at once, or each alone; of every so manieth frame."""
+    seen_VTHWC = video_VTHWC[:, ::stride]
+    return [seen_VTHWC] if count == 1 else list(seen_VTHWC[:, None])
 
 
 def _targets(source: Source, index: int, control: str, room: Obedience) -> NDArray[np.float32]:
@@ -187,7 +188,7 @@ def _trained(
     with Counter(f"reading real clips for the {control} probe", len(training), console) as counter:
         seen = []
         for index in training:
-            seen += [pictures(look) for look in _looks(source.clip(index).video_VTHWC[:, ::stride], num_looks)]
+            seen += [pictures(look) for look in _looks(source.clip(index).video_VTHWC, num_looks, stride)]
             counter.add(1)
     groups = [source.cache.info(index)["episode"] for index in training for _ in range(num_looks)]
     with Counter(f"training the {control} probe", VISITS, console) as counter:
