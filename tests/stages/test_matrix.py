@@ -29,7 +29,7 @@ SETTINGS = (
     "sampler.guidance=0",
 )
 PLANS = {
-    name: Plan(sample=sample, epochs=0.01, num_clips=2, settings={"diffusion": SETTINGS})
+    name: Plan(sample=sample, epochs={"diffusion": 0.01}, num_clips=2, settings={"diffusion": SETTINGS})
     for name, sample in {"general": "robot", "action": "robot", "camera": "robot"}.items()
 }
 
@@ -116,6 +116,11 @@ def test_a_matrix_that_was_cut_off_goes_on(toys: Path, trained: list[str], monke
     action = next(line for line in obeyed.splitlines() if " action " in line)
     wanted = cells[1].report["values"]["post-trained"]["action_error_std"]["value"]
     assert f" {wanted:.3f} " in action
+
+
+def test_a_plan_suits_few_clips_and_many() -> None:
+    plan = Plan(sample="robot", epochs={"diffusion": 8}, most_steps={"diffusion": 100}, num_clips=2)
+    assert [plan.steps("diffusion", clips, batch_size=16) for clips in (1, 80, 4000)] == [1, 40, 100]
 
 
 def test_the_gallery_shows_every_cell(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:

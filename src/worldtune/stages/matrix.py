@@ -32,20 +32,35 @@ _OBEYING = ("real", "post-trained", "shuffled", "base")
 """Columns of a report that are compared in how far they obey."""
 
 
+MOST_STEPS = {"diffusion": 2000, "autoregressive": 700}
+"""Of a cell: some ten to twenty minutes on one core."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How a task is shown on the shipped samples."""
 
     sample: str
     """Dataset in the folder of samples."""
-    epochs: float
-    """How often each training clip is seen, times the family's share: the same plan suits few clips and many."""
+    epochs: Mapping[str, float]
+    """How often each training clip is seen, by family: the same plan suits few clips and many."""
+    most_steps: Mapping[str, int] = field(default_factory=lambda: MOST_STEPS)
+    """By family, however many clips there are."""
     num_clips: int
     """Held-out clips of every seed."""
     window: Mapping[str, Any] = field(default_factory=dict)
     """What differs from the base's own window."""
     settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Settings that suit the task, as "a.b=c", by family."""
+
+    def steps(self, family: str, num_train: int, batch_size: int) -> int:
+        """How long to train on so many clips."""
+        return max(1, min(round(self.epochs[family] * num_train / batch_size), self.most_steps[family]))
+
+
+def _epochs(diffusion: float, autoregressive: float) -> dict[str, float]:
+    """The nano transformer knows a few hundred clips by heart after a third of the steps that suit the DiT."""
+    return {"diffusion": diffusion, "autoregressive": autoregressive}
 
 
 QUICK = {
@@ -59,35 +74,50 @@ QUICK = {
 }
 """New paths start at zero and have little time to grow. The nano sampler takes one step from sigma 40, so noise levels
 near it are those to learn; at the base's own, the same steps bring a third of the obedience."""
+GUIDED = "sampler.guidance=1"
+"""Makes a control louder; chosen on training clips, like 0.5 for the camera. The sampler of one step shows the mean of
+what may happen, so motion fades: guided by the trajectory, pictures change 0.8 instead of 0.3 times as much as they
+should, for 1.4 dB."""
+LISTENING = (*QUICK["autoregressive"], "optim.lr=1e-3", "objective.token_noise=1.0", GUIDED)
+"""Only the first tokens of an arm depend on an action or instruction, the next are read off them: where any of them may
+be noise, the control is heard, and the network takes longer to know clips by heart."""
+TEXTS = {"diffusion": (*QUICK["diffusion"], GUIDED), "autoregressive": LISTENING}
 REACH = {
     "diffusion": (*QUICK["diffusion"], "control.action.reach=true"),
-    "autoregressive": (
-        *QUICK["autoregressive"],
-        "optim.lr=1e-3",
-        "objective.token_noise=1.0",
-        "control.action.reach=true",
-        "sampler.guidance=1",
-    ),
+    "autoregressive": (*LISTENING, "control.action.reach=true"),
 }
-"""The tabletop records where the gripper is: small networks follow actions in the robot's axes much sooner. Only the
-first tokens of an arm depend on the action, the next are read off them: where any may be noise, the action is heard.
-Guidance makes it louder; chosen on training clips."""
-TEXTS = {
-    "diffusion": (*QUICK["diffusion"], "sampler.guidance=1"),
-    "autoregressive": (*QUICK["autoregressive"], "optim.lr=6e-4"),
+"""The tabletop records where the gripper is: small networks follow actions in the robot's axes much sooner."""
+PATHS = {
+    "diffusion": (*QUICK["diffusion"], "sampler.guidance=0.5"),
+    "autoregressive": (*QUICK["autoregressive"], GUIDED),
 }
-"""Texts enter where the base has heard texts already: nothing there starts at zero. Guidance, chosen on training clips:
-with 1 a probe names 36 % of the texts instead of 22 %, 2 names hardly more and costs another dB."""
-EPOCHS_SHARE = {"diffusion": 1.0, "autoregressive": 0.32}
-"""The nano transformer knows a few hundred clips by heart after a third of the steps: its validation loss rises."""
+SURROUND = {family: (*settings, "objective.num_observed_min=0") for family, settings in QUICK.items()}
+"""Trained without any given frame too: only then do views show what nothing but their captions tells."""
+DRIVES = {family: (*settings, GUIDED) for family, settings in QUICK.items()}
 
 PLANS: dict[str, Plan] = {
-    "general": Plan(sample="tabletop-heldout", epochs=24, num_clips=48),
-    "instruction": Plan(sample="tabletop", epochs=16, num_clips=120, window={"fps_hz": 5.0}, settings=TEXTS),
-    "action": Plan(sample="tabletop", epochs=9, num_clips=48, window={"stride": 8}, settings=REACH),
-    "camera": Plan(sample="rooms", epochs=11, num_clips=48, window={"stride": 8}, settings=QUICK),
-    "multiview": Plan(sample="street", epochs=12, num_clips=32, window={"stride": 8}, settings=QUICK),
-    "multiview_trajectory": Plan(sample="street", epochs=19, num_clips=32, window={"stride": 8}, settings=QUICK),
+    "general": Plan(sample="tabletop-heldout", epochs=_epochs(24, 7.7), num_clips=48),
+    "instruction": Plan(
+        sample="tabletop", epochs=_epochs(16, 9.4), num_clips=120, window={"fps_hz": 5.0}, settings=TEXTS
+    ),
+    "action": Plan(sample="tabletop", epochs=_epochs(9, 3.2), num_clips=48, window={"stride": 8}, settings=REACH),
+    "camera": Plan(sample="rooms", epochs=_epochs(11, 3.52), num_clips=48, window={"stride": 8}, settings=PATHS),
+    "multiview": Plan(
+        sample="street",
+        epochs=_epochs(12, 4),
+        most_steps={"diffusion": 900, "autoregressive": 250},
+        num_clips=32,
+        window={"stride": 8},
+        settings=SURROUND,
+    ),
+    "multiview_trajectory": Plan(
+        sample="street",
+        epochs=_epochs(19, 6),
+        most_steps={"diffusion": 2000, "autoregressive": 560},
+        num_clips=32,
+        window={"stride": 8},
+        settings=DRIVES,
+    ),
 }
 
 
@@ -167,7 +197,7 @@ def run_cell(
     for seed in seeds:
         words = [*plan.settings.get(base.family, ()), *assignments]
         run = compose(task=name, base=base, data=cache, seed=seed, assignments=words)
-        wanted = steps or max(1, round(plan.epochs * EPOCHS_SHARE[base.family] * num_train / run.loop.batch_size))
+        wanted = steps or plan.steps(base.family, num_train, run.loop.batch_size)
         train(replace(run, loop=replace(run.loop, steps=wanted)), folder / f"run-{seed}")
         clips = folder / f"clips-{seed}"
         made.append(generate(folder / f"run-{seed}", cache, clips, num_clips=num_clips or plan.num_clips, seed=seed))
