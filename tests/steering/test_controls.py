@@ -43,11 +43,13 @@ def test_camera_axes_go_where_their_names_say(start: np.ndarray) -> None:
     assert np.allclose(sight, [0, -np.sin(0.2), np.cos(0.2)], atol=1e-6)
 
 
-def test_a_tilted_camera_walks_level_and_turns_without_rolling() -> None:
-    tilt = np.deg2rad(30)
-    down = np.eye(4)
+@pytest.mark.parametrize("tilt_deg", [30, 60])
+def test_a_tilted_camera_walks_level_and_turns_without_rolling(tilt_deg: float) -> None:
+    tilt, turn = np.deg2rad(tilt_deg), np.deg2rad(40)
+    down, aside = np.eye(4), np.eye(4)
     down[1:3, 1:3] = [[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
-    start = EGO_FROM_CAMERA @ down
+    aside[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    start = aside @ EGO_FROM_CAMERA @ down
     rows = {"forward": np.full(20, 1.0), "turn_right": np.full(20, 0.7)}
     made = camera_steering.extend({"camera.world_from_camera": start[None]}, rows, HZ)["camera.world_from_camera"][0]
     assert np.allclose(made[:, 2, 3], start[2, 3]), "height above the ground"

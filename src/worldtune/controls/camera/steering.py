@@ -105,15 +105,18 @@ def _carried(last: Mapping[str, np.ndarray], path_M44: NDArray[np.float64]) -> d
 def vertical(world_from_camera_44: NDArray[np.floating]) -> NDArray[np.float64]:
     """Unit vector in the world about which the camera turns.
 
-    The world axis nearest to the camera's own up, if the camera's horizon is level to it; else, in a world whose axes
-    mean nothing (structure from motion), the camera's up.
+    Of the world axes to which the camera's horizon is level, the one nearest to the camera's own up, however far it
+    looks up or down; else, in a world whose axes mean nothing (structure from motion), the camera's up.
     """
     rotation = np.asarray(world_from_camera_44, np.float64)[:3, :3]
     own = -rotation[:, 1]
+    nearness = np.where(np.abs(rotation[:, 0]) < LEVEL, np.abs(own), 0)
+    nearest = int(nearness.argmax())
+    if nearness[nearest] <= LEVEL:
+        return own
     axis = np.zeros(3)
-    nearest = int(np.abs(own).argmax())
     axis[nearest] = np.sign(own[nearest])
-    return axis if abs(rotation[:, 0] @ axis) < LEVEL else own
+    return axis
 
 
 def _moved(pose_44: NDArray[np.float64], up: NDArray[np.float64], rates: NDArray[np.float64]) -> NDArray[np.float64]:
