@@ -1,14 +1,20 @@
 #!/bin/sh
-# Does every view follow its own caption? Clips of the multiview runs of `worldtune matrix --out MATRIX`, made without any given
-# frame, and what a probe names in them: sh recipes/captions.sh MATRIX [BASE...]. Reports go to MATRIX/multiview-BASE/captions.
+# Does every view show what its own caption says? Views post-trained without any given frame too, for then nothing but captions
+# tells: sh recipes/captions.sh DATA [BASE...], DATA with several cameras and a caption each. Reports go to OUT/BASE/report.
 set -eu
-matrix=$1
+data=$1
 shift
+out=${OUT:-demo/captions}
 for base in ${@:-nano-diffusion nano-autoregressive}; do
-    cell=$matrix/multiview-$base
-    for run in "$cell"/run-*; do
-        seed=${run##*-}
-        worldtune generate "$run" --data "$cell/cache" --out "$cell/captions-$seed" --num-observed 0 --num-clips 32 --seed "$seed"
+    quick="--steps 120 --set optim.lr=2e-3 --set objective.token_noise=0.5"
+    [ "$base" = nano-diffusion ] && quick="--steps 300 --set optim.lr=3e-3 --set objective.sigma_multiplier=24"
+    cell=$out/$base
+    worldtune prepare "$data" "$cell/cache" --base "$base" --task multiview --stride 8
+    for seed in ${SEEDS:-0 1 2}; do
+        worldtune train --task multiview --base "$base" --data "$cell/cache" --out "$cell/run-$seed" $quick --seed "$seed" \
+            --set optim.optimizer=muon --set optim.schedule=cosine --set objective.num_observed_min=0
+        worldtune generate "$cell/run-$seed" --data "$cell/cache" --out "$cell/clips-$seed" --num-observed 0 \
+            --num-clips 32 --seed "$seed"
     done
-    worldtune evaluate "$cell"/captions-* --report "$cell/captions"
+    worldtune evaluate "$cell"/clips-* --report "$cell/report"
 done

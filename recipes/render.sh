@@ -10,4 +10,4 @@ mkdir -p "$out"
 [ -d "$out/tabletop-heldout" ] || cp -r samples/tabletop-heldout "$out/"
 world tabletop 1200 160
 world rooms 1000 40
-world street 450 20
+world street 1350 20

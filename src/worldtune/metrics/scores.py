@@ -14,6 +14,7 @@ from worldtune.contract.nouns import Measure
 from worldtune.metrics.frechet import frechet_distance
 from worldtune.metrics.intervals import Interval, bootstrap_mean, jackknife
 from worldtune.metrics.latents import Latents, latent_mse
+from worldtune.metrics.permanence import object_permanence
 from worldtune.metrics.pixels import Video, dynamic_psnr_db, psnr_db, ssim
 
 MEASURES: dict[str, Measure] = {
@@ -36,6 +37,14 @@ MEASURES: dict[str, Measure] = {
         better="higher",
         decimals=3,
         meaning="Likeness of local structure, at most 1. Gaussian window of 11 px, sigma 1.5 px, RGB.",
+    ),
+    "object_permanence": Measure(
+        label="object permanence",
+        better="higher",
+        decimals=3,
+        meaning="Things of the given frame (compact patches of a colour that is rare there) that are still seen in the "
+        "made frames, as a share of those that the true clip still shows. They may move, but not fade, blur away or "
+        "change colour. A clip that stands still has 1.",
     ),
     "latent_mse": Measure(
         label="latent MSE",
@@ -72,6 +81,7 @@ def pixel_scores(made_VTHWC: Video, real_VTHWC: Video, num_observed: int) -> dic
         "psnr_db": psnr_db,
         "dynamic_psnr_db": dynamic_psnr_db,
         "ssim": ssim,
+        "object_permanence": object_permanence,
     }
     return {name: measure(made_VTHWC, real_VTHWC, num_observed) for name, measure in measures.items()}
 
