@@ -73,15 +73,14 @@ def things(picture_CHW: torch.Tensor) -> torch.Tensor:
     is_inside_HW[:, 1::2] = False  # half of them will do, in half the time
     inside_SC = around_CHW.permute(1, 2, 0)[is_inside_HW]
     is_same_SP = torch.cdist(inside_SC, picture_CHW.flatten(1).T) < SAME_LEVELS
-    area_S = is_same_SP.sum(1).float()
+    area_S = is_same_SP.sum(1)
+    is_rare_S = (area_S >= SMALLEST * height * width) & (area_S <= LARGEST * height * width)
+    inside_SC, area_S, is_same_SP = inside_SC[is_rare_S], area_S[is_rare_S], is_same_SP[is_rare_S].float()
     places_P2 = torch.cartesian_prod(torch.arange(height), torch.arange(width)).float() / min(height, width)
-    mean_S2 = is_same_SP.float() @ places_P2 / area_S.clamp(min=1)[:, None]
-    variance_S2 = is_same_SP.float() @ places_P2.square() / area_S.clamp(min=1)[:, None] - mean_S2.square()
-    share_S = area_S / (height * width)
-    is_compact_S = variance_S2.sum(1) <= COMPACT**2
-    is_thing_S = (share_S >= SMALLEST) & (share_S <= LARGEST) & is_compact_S
+    mean_S2, square_S2 = (is_same_SP @ powers / area_S[:, None] for powers in (places_P2, places_P2.square()))
+    is_compact_S = (square_S2 - mean_S2.square()).sum(1) <= COMPACT**2
     found: list[torch.Tensor] = []
-    for colour_C in inside_SC[is_thing_S][area_S[is_thing_S].argsort(descending=True, stable=True)]:
+    for colour_C in inside_SC[is_compact_S][area_S[is_compact_S].argsort(descending=True, stable=True)]:
         is_new = not found or bool((torch.stack(found) - colour_C).norm(dim=1).min() >= SAME_LEVELS)
         if is_new and len(found) < MOST_THINGS:
             found.append(colour_C)
