@@ -31,14 +31,16 @@ MOST_THINGS = 8
 def object_permanence(made_VTHWC: Video, real_VTHWC: Video, num_observed: int) -> float | None:
     """Share 0..1 of things that are still seen in the made frames, of those that the true clip still shows there.
 
-    Averaged over things, frames and views alike. None when no thing is found, or the true clip keeps none. Things are
-    taken from the last given frame; with num_observed 0, from the first true one.
+    Averaged over things, frames and views alike. None when no frame is given, no thing is found in it, or the true clip
+    keeps none.
     """
     unobserved(made_VTHWC, real_VTHWC, num_observed)
+    if not num_observed:
+        return None
     kept = asked = 0
     for made_THWC, real_THWC in zip(made_VTHWC, real_VTHWC, strict=True):
         real_TCHW = _looked_at(real_THWC)
-        given_CHW = real_TCHW[max(num_observed, 1) - 1]
+        given_CHW = real_TCHW[num_observed - 1]
         colours_KC = things(given_CHW)
         if not len(colours_KC):
             continue

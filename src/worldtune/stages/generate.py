@@ -79,7 +79,7 @@ def generate(
         raise ValueError(f"--num-clips must be at least 1, got {num_clips}")
     indices = job.cache.indices(split)
     chosen = indices[:num_clips]
-    partners = _partners(job.cache, job.settings.controls, indices, chosen)
+    partners = _partners(job.cache, _to_differ(job.settings.controls, num_observed), indices, chosen)
     columns, skipped = _columns(num_observed, partners)
     made = MadeSet(
         folder=out,
@@ -225,8 +225,16 @@ def _settings(job: _Job, cache: Path, split: str) -> dict[str, Any]:
     }
 
 
+def _to_differ(controls: Sequence[str], num_observed: int) -> Sequence[str]:
+    """Of which controls a partner must have another: of any, or of the text where no frame shows what it says."""
+    return ("text",) if num_observed == 0 and "text" in controls else controls
+
+
 def _partners(cache: Cache, controls: Sequence[str], split: Sequence[int], wanted: Sequence[int]) -> dict[int, int]:
-    """For every wanted clip the next one of the split, going round, with another control; empty when there is none."""
+    """For every wanted clip the next one of the split, going round, that differs in one of these controls.
+
+    Empty when there is none.
+    """
     seen: dict[int, str] = {}
 
     def control(index: int) -> str:
