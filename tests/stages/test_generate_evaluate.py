@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.data.moving import moving_episode
 from tests.data.recordings import episode
 from tests.training.toy_base import make_base
 from worldtune.contract.cache import Cache
@@ -98,6 +100,21 @@ def test_the_columns_are_what_they_say(world: Path, outs: list[Path]) -> None:
     assert (columns["base"].latent_VTHWC != columns["post-trained"].latent_VTHWC).any()
     assert clip.foreign_texts != clip.texts
     assert (columns["shuffled"].latent_VTHWC != columns["post-trained"].latent_VTHWC).any()
+
+
+@pytest.mark.parametrize(("num_observed", "wanted"), [(1, [0, 1]), (0, [1, 1])])
+def test_without_a_given_frame_the_other_clip_has_another_text(
+    tmp_path: Path, num_observed: int, wanted: list[int]
+) -> None:
+    base = find_base(str(make_base(tmp_path / "base")))
+    recorded = [replace(moving_episode(number), texts=(TEXTS[which],)) for number, which in enumerate((2, 2, 0, 0, 1))]
+    write_dataset(tmp_path / "data", recorded, fps_hz=10, splits={"train": "0:2", "val": "2:5"})
+    cache = prepare(tmp_path / "data", tmp_path / "cache", base, controls=("text", "action"), window={})
+    assignments = ["loop.batch_size=2", "loop.validate_every=0", "loop.precision=fp32"]
+    run = compose(task="action", base=base, data=cache, controls=("text", "action"), steps=1, assignments=assignments)
+    train(run, tmp_path / "run")
+    out = generate(tmp_path / "run", cache, tmp_path / "out", num_clips=3, num_observed=num_observed, assignments=FAST)
+    assert [clip.foreign_texts for clip in MadeSet.open(out).clips[:2]] == [[TEXTS[which]] for which in wanted]
 
 
 def test_noise_depends_on_seed_and_clip_and_not_on_the_batch(
