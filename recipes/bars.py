@@ -52,9 +52,8 @@ def apart(measure: str) -> Bar:
 
     def judge(report: Report) -> tuple[str, bool]:
         own, foreign = (report["values"][column][measure] for column in ("post-trained", "shuffled"))
-        texts = (f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" for one in (own, foreign))
         label, reached = report["measures"][measure]["label"], own["low"] > foreign["high"]
-        return f"{label}: {' against shuffled '.join(texts)}", reached
+        return f"{label}: {bracketed(own)} against shuffled {bracketed(foreign)}", reached
 
     return judge
 
@@ -65,9 +64,14 @@ def above(measure: str, least: float) -> Bar:
     def judge(report: Report) -> tuple[str, bool]:
         found = report["values"]["post-trained"][measure]
         label = report["measures"][measure]["label"]
-        return f"{label}: {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]", found["low"] > least
+        return f"{label}: {bracketed(found)}", found["low"] > least
 
     return judge
+
+
+def bracketed(found: dict[str, float]) -> str:
+    """A mean with its interval."""
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
 
 
 BARS: dict[str, dict[str, Bar]] = {  # by the name of the report, which begins with the task
@@ -106,7 +110,7 @@ def rows() -> list[str]:
     """Markdown of every bar of every cell."""
     found = []
     for report, bars in BARS.items():
-        task = report.removesuffix("-captions")
+        task = report.partition("-")[0]
         for name, bar in bars.items():
             cells = [judged(ROOT / "results" / f"{report}-{family}.json", bar) for family in FAMILIES]
             found.append(f"| {task} | {name} | {' | '.join(cells)} |")

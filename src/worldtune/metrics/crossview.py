@@ -21,9 +21,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from worldtune.contract.nouns import Measure
+from worldtune.metrics.pixels import images, shrunk
 
-PICTURE_PX = 64
-"""The shorter side of what is compared; larger pictures are made smaller."""
 LARGEST_PARALLAX = 0.3
 """Things are at least 1 / 0.3 times as far away as two cameras are apart."""
 SMOOTHING_PX = 7
@@ -192,15 +191,8 @@ def _best(sums_2KHW: NDArray[np.float64], nearness_K: NDArray[np.float64]) -> ND
 
 def small(video_VTHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
     """A clip as it is compared: the shorter side at most PICTURE_PX."""
-    views, frames, height, width, _ = video_VTHWC.shape
-    shorter = min(height, width)
-    if shorter <= PICTURE_PX:
-        return video_VTHWC.astype(np.float32)
-    pictures_NCHW = torch.from_numpy(video_VTHWC).flatten(0, 1).permute(0, 3, 1, 2).float()
-    size = [round(side * PICTURE_PX / shorter) for side in (height, width)]
-    result: NDArray[np.float32] = (
-        F.interpolate(pictures_NCHW, size, mode="area").permute(0, 2, 3, 1).unflatten(0, (views, frames)).numpy()
-    )
+    pictures_NCHW = shrunk(images(video_VTHWC))
+    result: NDArray[np.float32] = pictures_NCHW.permute(0, 2, 3, 1).unflatten(0, video_VTHWC.shape[:2]).numpy()
     return result
 
 

@@ -12,10 +12,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from worldtune.metrics.pixels import Video, images, unobserved
+from worldtune.metrics.pixels import Video, images, shrunk, unobserved
 
-PICTURE_PX = 64
-"""The shorter side of what is looked at; larger pictures are made smaller."""
 SAME_LEVELS = 36.0
 """Colours closer than this, as a distance in RGB of 255 levels, count as one."""
 SMALLEST, LARGEST = 0.003, 0.06
@@ -53,13 +51,8 @@ def object_permanence(made_VTHWC: Video, real_VTHWC: Video, num_observed: int) -
 
 
 def _looked_at(video_THWC: Video) -> torch.Tensor:
-    """Frames made small: [T,C,H,W], 0..255."""
-    frames_TCHW = images(video_THWC[None])
-    shorter = min(frames_TCHW.shape[-2:])
-    if shorter <= PICTURE_PX:
-        return frames_TCHW
-    size = [round(side * PICTURE_PX / shorter) for side in frames_TCHW.shape[-2:]]
-    return F.interpolate(frames_TCHW, size, mode="area")
+    """Frames, made small: [T,C,H,W], 0..255."""
+    return shrunk(images(video_THWC[None]))
 
 
 def things(picture_CHW: torch.Tensor) -> torch.Tensor:

@@ -8,11 +8,14 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 Video = NDArray[np.uint8]
 
+PICTURE_PX = 64
+"""The shorter side of what judges look at; larger pictures are made smaller."""
 PEAK = 255.0
 ROUNDING_MSE = 1.0 / 12.0
 """Mean squared error of rounding to whole uint8 levels; a smaller error is not visible in the data."""
@@ -94,6 +97,15 @@ def images(video_VTHWC: Video) -> torch.Tensor:
     """Every frame of every view as one image: float [V*T,C,H,W], 0..255."""
     flat = video_VTHWC.reshape(-1, *video_VTHWC.shape[2:])
     return torch.from_numpy(np.ascontiguousarray(flat)).permute(0, 3, 1, 2).float()
+
+
+def shrunk(pictures_NCHW: torch.Tensor) -> torch.Tensor:
+    """Pictures as judges look at them: the shorter side at most PICTURE_PX, each pixel the mean of those it covers."""
+    shorter = min(pictures_NCHW.shape[-2:])
+    if shorter <= PICTURE_PX:
+        return pictures_NCHW
+    size = [round(side * PICTURE_PX / shorter) for side in pictures_NCHW.shape[-2:]]
+    return F.interpolate(pictures_NCHW.float(), size, mode="area")
 
 
 def dynamic_mask(real_VTHWC: Video, num_observed: int) -> NDArray[np.bool_]:

@@ -21,10 +21,9 @@ from torch import Tensor, nn
 
 from worldtune.contract.files import write_whole
 from worldtune.contract.randomness import derived_seed, generator
+from worldtune.metrics.pixels import shrunk
 
 FILE = "probe.safetensors"
-PICTURE_PX = 64
-"""The shorter side of what a probe sees; larger pictures are made smaller."""
 MIN_CLIPS = 4
 VISITS = 32_000
 """Latent frames seen in training, repeats included: about half a minute on one core for pictures of 64 px."""
@@ -128,11 +127,8 @@ def pictures(video_VTHWC: NDArray[np.uint8]) -> Tensor:
     """A clip as a probe sees it: views as colours, the shorter side at most PICTURE_PX, uint8 [T,3V,H,W]."""
     frames_TVCHW = torch.from_numpy(video_VTHWC).permute(1, 0, 4, 2, 3)
     frames_TCHW = frames_TVCHW.flatten(1, 2).contiguous()
-    shorter = min(frames_TCHW.shape[-2:])
-    if shorter <= PICTURE_PX:
-        return frames_TCHW
-    size = [round(side * PICTURE_PX / shorter) for side in frames_TCHW.shape[-2:]]
-    return F.interpolate(frames_TCHW.float(), size, mode="area").round().to(torch.uint8)
+    small_TCHW = shrunk(frames_TCHW)
+    return small_TCHW.round().to(torch.uint8) if small_TCHW.is_floating_point() else small_TCHW
 
 
 def _frames_of(latents: Tensor, r: int) -> Tensor:
