@@ -24,7 +24,7 @@ from worldtune.stages.world import WorldModel, assemble, fit_controls
 
 GAIN = 8.0
 """As in the families' own injections."""
-HIDDEN, EMBEDDING, TOKENS = "hidden", "embedding", "tokens"
+HIDDEN, EMBEDDING, TOKENS, FIRST = "hidden", "embedding", "tokens", "first"
 SHIPPED = "as shipped"
 
 
@@ -38,7 +38,7 @@ class Variant:
     """"text" or "dense": what the control says on its frame carrier goes there instead."""
     part: str = ""
     """Keep one part of the frame injection only: HIDDEN, the MLP without the numbers as they are; of the diffusion
-    family's also EMBEDDING (with AdaLN-LoRA) or TOKENS."""
+    family's also EMBEDDING (with AdaLN-LoRA) or TOKENS, of the autoregressive's FIRST block."""
     every_block: str = ""
     """Injection module of the network that is repeated, with weights of its own, before every block."""
     settings: tuple[str, ...] = ()
@@ -59,9 +59,9 @@ VARIANTS: dict[tuple[str, str], dict[str, Variant]] = {
         ),
     },
     ("action", "autoregressive"): {
-        SHIPPED: Variant(way="MLP beside a linear layer, added at the rows that predict the frame"),
+        SHIPPED: Variant(way="MLP beside a linear layer, added before every block to the rows that predict the frame"),
         "MLP": Variant(way="the MLP alone", part=HIDDEN),
-        "every block": Variant(way="as shipped, before every block", every_block="frame_injection"),
+        "first block": Variant(way="as shipped, before the first block alone", part=FIRST),
         "cross-attention": Variant(way="MLP to a text row for each latent frame", carrier="text"),
         "channels": Variant(way="linear layer, added at the predicting rows", carrier="dense"),
         "channels, every block": Variant(
@@ -152,6 +152,19 @@ class PartOf(nn.Module):
         return torch.zeros_like(embedding_BFD), torch.zeros_like(lora_BFK), token_BF1D
 
 
+class FirstBlock(nn.Module):
+    """The autoregressive family's frame injection before the first block; zero before the others."""
+
+    def __init__(self, injection: nn.Module) -> None:
+        super().__init__()
+        self.injection = injection
+
+    def forward(self, frame_BVTC: Tensor) -> Tensor:
+        """As the whole one's, [P,B,F+1,D]."""
+        told_PBFD = self.injection(frame_BVTC)
+        return torch.cat([told_PBFD[:1], torch.zeros_like(told_PBFD[1:])])
+
+
 class EveryBlock(nn.Module):
     """An injection for each block. The first enters where it did; the others wait for their blocks to fetch them."""
 
@@ -197,6 +210,8 @@ def built(run: Run, cache: Cache, variant: Variant, control: str) -> WorldModel:
         if variant.part == HIDDEN:
             told = net.frame_injection
             told.out = FirstColumns(told.hidden.out_features, told.out.out_features)
+        elif variant.part == FIRST:
+            net.frame_injection = FirstBlock(net.frame_injection)
         elif variant.part:
             net.frame_injection = PartOf(net.frame_injection, variant.part)
         if variant.every_block:

@@ -8,7 +8,18 @@ import pytest
 import torch
 
 from recipes import injections
-from recipes.injection_variants import HIDDEN, SHIPPED, VARIANTS, EveryBlock, OnDense, OnText, PartOf, Variant, built
+from recipes.injection_variants import (
+    FIRST,
+    HIDDEN,
+    SHIPPED,
+    VARIANTS,
+    EveryBlock,
+    OnDense,
+    OnText,
+    PartOf,
+    Variant,
+    built,
+)
 from tests.data.moving import moving_dataset
 from tests.stages import toy_autoregressive
 from tests.training import toy_base
@@ -76,6 +87,10 @@ def assert_entered(world: WorldModel, variant: Variant, task: str) -> None:
         assert net.frame_injection is None
     if variant.part == HIDDEN:
         assert net.frame_injection.out.linear.weight.abs().max() > 0
+    elif variant.part == FIRST:
+        first, second = net.frame_injection.injection.out.weight.unflatten(0, (2, -1)).abs().amax((1, 2))
+        assert first > 0
+        assert second == 0
     elif variant.part:
         assert isinstance(net.frame_injection, PartOf)
         *early, tokens = net.frame_injection.injection.out.weight.unflatten(0, (5, -1)).flatten(1).abs().amax(1)

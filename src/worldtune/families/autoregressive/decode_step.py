@@ -8,8 +8,10 @@ dtype).
 
 Shape legend: R samples (with guidance twice as many), N = S rows of the sequence, L text rows, H query heads, K key
 heads, G = H / K, I = H + K, J = 2 K, O = I + K, E head width, F half of it, D width, C channels in or out, P layers,
-M keys, X vocabulary.
+M keys, X vocabulary. In what `Rows` tells, P blocks and F frames of single views.
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +33,7 @@ class DecodeStep:
     def __init__(self, network: VideoTransformer, rows: Rows, cache: Cache) -> None:
         self._dtype = network.compute_dtype
         self._rows, self._cache = rows, cache
+        self._told_N = rows.told_N.tolist()
         self._cos_N1F = rows.cos_NE[:, None]
         self._sin_N2F = torch.stack([-rows.sin_NE, rows.sin_NE], 1)
         self._embed_XD = network.embed.weight.detach()
@@ -53,10 +56,15 @@ class DecodeStep:
         mask_1L = None if rows.text_mask_NL is None else rows.text_mask_NL[row : row + 1]
         cos_1F, sin_2F = self._cos_N1F[row], self._sin_N2F[row]
         here = self._cache.both_PBJSE.select(3, row).unbind()
+        told: Sequence[Tensor | None] = [None] * len(self._layers)
+        if rows.told_PBFD is not None:
+            told = rows.told_PBFD.select(2, self._told_N[row]).unbind()
         so_far = (part.unbind() for part in self._cache.both_PBJSE.narrow(3, 0, row + 1).chunk(2, 2))
-        for layer, kept, here_RJE, keys_RKME, values_RKME in zip(
-            self._layers, self._cache.layers, here, *so_far, strict=True
+        for layer, kept, told_RD, here_RJE, keys_RKME, values_RKME in zip(
+            self._layers, self._cache.layers, told, here, *so_far, strict=True
         ):
+            if told_RD is not None:
+                x_RD += told_RD
             if absolute_D is not None:
                 x_RD += absolute_D
             layer.project(x_RD, heads)

@@ -2,7 +2,8 @@
 
 Made once per clip by `VideoTransformer.guide`, then read row by row while generating.
 
-Shape legend: B batch, V views, S rows, N some of them, L text rows of all views, C channels, D width, E half a head.
+Shape legend: B batch, V views, S rows, N some of them, L text rows of all views, C channels, D width, E half a head,
+F frames of single views, P blocks.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,11 @@ class Rows:
     absolute_ND: Tensor | None
     """Added before every block; None when the network has no absolute positions."""
     added_BND: Tensor | None
-    """Added to the token embeddings by controls; None without controls."""
+    """Added to the token embeddings by dense controls; None without."""
+    told_PBFD: Tensor | None
+    """Added by frame controls before each block to the rows of a frame of a view, see told_N; None without."""
+    told_N: Tensor
+    """Which F a row is told: that of the cell it predicts; int64."""
     text_BLC: Tensor | None
     """Text of all views, one after another. None is the same as zero text."""
     text_mask_NL: Tensor | None
@@ -37,6 +42,8 @@ class Rows:
             sin_NE=self.sin_NE[:count],
             absolute_ND=None if self.absolute_ND is None else self.absolute_ND[:count],
             added_BND=None if self.added_BND is None else self.added_BND[:, :count],
+            told_PBFD=self.told_PBFD,
+            told_N=self.told_N[:count],
             text_BLC=self.text_BLC,
             text_mask_NL=None if self.text_mask_NL is None else self.text_mask_NL[:count],
         )

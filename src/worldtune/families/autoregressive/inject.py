@@ -2,7 +2,8 @@
 
 What a control says about a cell enters where that cell is predicted (see `layout`), never where it stands.
 
-Shape legend: B batch, V views, T latent frames, H W latent grid, N cells, S rows, C channels, D width.
+Shape legend: B batch, V views, T latent frames, F = T V frames of single views, H W latent grid, N cells, S rows,
+C channels, D width, P blocks, O = P D.
 """
 
 import torch
@@ -14,6 +15,8 @@ from worldtune.families.autoregressive.layout import Layout
 GAIN = 8.0
 """Factor on every output. An optimizer like Adam moves each weight by about the learning rate in a step, however small
 its gradient; what starts at zero must go further than what the base has learned already, in a few hundred steps."""
+MOST_HIDDEN = 1024
+"""Width of the frame carrier's hidden layer, if the network is wider."""
 MAX_VIEWS = 8
 """Cameras that can be told apart."""
 
@@ -24,12 +27,17 @@ def embedding_table(rows: int, width: int) -> nn.Embedding:
 
 
 class FrameInjection(nn.Module):
-    """One vector per latent frame, added to all its cells: made from a hidden layer and the numbers as they are."""
+    """One vector per latent frame, added to all its cells before every block, each time another one.
 
-    def __init__(self, channels: int, width: int) -> None:
+    Made from a hidden layer and the numbers as they are. Told once, a control is heard half as much
+    (`docs/injection.md`): what is added to embeddings competes with what the tokens themselves say.
+    """
+
+    def __init__(self, channels: int, width: int, num_blocks: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(channels, width)
-        self.out = nn.Linear(width + channels, width)
+        self.hidden = nn.Linear(channels, min(width, MOST_HIDDEN))
+        self.out = nn.Linear(self.hidden.out_features + channels, num_blocks * width)
+        self.num_blocks = num_blocks
 
     def reset_parameters(self) -> None:
         """Default hidden layer, zero output."""
@@ -37,11 +45,14 @@ class FrameInjection(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, frame_BVTC: Tensor, layout: Layout) -> Tensor:
-        """What to add to the cells, [B, N, D]."""
-        out_BVTD = GAIN * self.out(torch.cat([F.gelu(self.hidden(frame_BVTC)), frame_BVTC], -1))
-        shape = (*out_BVTD.shape[:3], layout.height, layout.width, out_BVTD.shape[-1])
-        return layout.to_sequence(out_BVTD[:, :, :, None, None].expand(shape))
+    def forward(self, frame_BVTC: Tensor) -> Tensor:
+        """What to add before each block to the rows that predict a frame of a view, [P,B,F+1,D], T before V.
+
+        The last one is zero, for rows that predict nothing.
+        """
+        frame_BFC = frame_BVTC.transpose(1, 2).flatten(1, 2)
+        out_BFO = GAIN * self.out(torch.cat([F.gelu(self.hidden(frame_BFC)), frame_BFC], -1))
+        return F.pad(out_BFO.unflatten(-1, (self.num_blocks, -1)).permute(2, 0, 1, 3), (0, 0, 0, 1))
 
 
 class DenseInjection(nn.Module):

@@ -63,6 +63,11 @@ class Layout:
         """Latent frame of every cell, int64 [N]."""
         return torch.arange(self.num_cells, device=device) // self.cells_per_frame
 
+    def told_of_row(self, device: torch.device | str = "cpu") -> Tensor:
+        """Frame of a single view, counted T before V, of the cell that each row predicts; T V at the last. int64 [S]."""
+        cells_S = torch.arange(1 - self.num_begin, self.num_cells + 1, device=device)
+        return cells_S // (self.height * self.width)
+
     def view_of_cell(self, device: torch.device | str = "cpu") -> Tensor:
         """View of every cell, int64 [N]."""
         return torch.arange(self.num_cells, device=device) // (self.height * self.width) % self.views

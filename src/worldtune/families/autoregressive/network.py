@@ -1,7 +1,7 @@
 """The Cosmos-1 autoregressive transformer over video tokens, for training and generation (facts: Cosmos AR, 1.2-1.6).
 
 Shape legend: B batch, V views, T latent frames, H W latent grid, N tokens of a pass, S rows, L text rows, C channels,
-D width, K key heads, E head width, X vocabulary.
+D width, P blocks, F frames of single views, K key heads, E head width, X vocabulary.
 """
 
 import torch
@@ -32,7 +32,7 @@ class VideoTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
         self.norm = RMSNorm(config.width, config.norm_eps)
         self.output = nn.Linear(config.width, config.vocab_size, bias=False)
-        self.frame_injection = FrameInjection(widths.frame, config.width) if widths.frame else None
+        self.frame_injection = FrameInjection(widths.frame, config.width, config.num_layers) if widths.frame else None
         self.dense_injection = DenseInjection(widths.dense, config.width) if widths.dense else None
         self.view_embedding = ViewEmbedding(config.width) if widths.dense else None
         if not self.embed.weight.is_meta:
@@ -97,7 +97,9 @@ class VideoTransformer(nn.Module):
             cos_NE=cos_SE,
             sin_NE=sin_SE,
             absolute_ND=absolute_SD,
-            added_BND=self._added(layout, frame_BVTC, dense_BVTHWC, camera_BV, dtype),
+            added_BND=self._added(layout, dense_BVTHWC, camera_BV, dtype),
+            told_PBFD=self._told(frame_BVTC, dtype),
+            told_N=layout.told_of_row(device),
             text_BLC=text_BLC,
             text_mask_NL=mask_SL,
         )
@@ -112,20 +114,23 @@ class VideoTransformer(nn.Module):
     def _added(
         self,
         layout: Layout,
-        frame_BVTC: Tensor | None,
         dense_BVTHWC: Tensor | None,
         camera_BV: Tensor | None,
         dtype: torch.dtype,
     ) -> Tensor | None:
-        """[B or 1, S, D]: controls of the predicted cell, and the token's own view."""
+        """[B or 1, S, D]: dense controls of the predicted cell, and the token's own view."""
         parts = []
-        if self.frame_injection is not None and frame_BVTC is not None:
-            parts.append(layout.at_predictors(self.frame_injection(frame_BVTC.to(dtype), layout)))
         if self.dense_injection is not None and dense_BVTHWC is not None:
             parts.append(layout.at_predictors(self.dense_injection(dense_BVTHWC.to(dtype), layout)))
         if self.view_embedding is not None:
             parts.append(self.view_embedding(layout, camera_BV))
         return sum(parts[1:], start=parts[0]).to(dtype) if parts else None
+
+    def _told(self, frame_BVTC: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+        if self.frame_injection is None or frame_BVTC is None:
+            return None
+        told_PBFD: Tensor = self.frame_injection(frame_BVTC.to(dtype))
+        return told_PBFD.to(dtype)
 
     def hidden(self, tokens_BN: Tensor, rows: Rows, cache: Cache | None = None) -> Tensor:
         """Normalised states [B, N, D], from which `output` predicts the token after each.
@@ -137,6 +142,8 @@ class VideoTransformer(nn.Module):
         if rows.added_BND is not None:
             x_BND = x_BND + rows.added_BND
         for index, block in enumerate(self.blocks):
+            if rows.told_PBFD is not None:
+                x_BND = x_BND + rows.told_PBFD[index, :, rows.told_N]
             x_BND = block(x_BND, rows, None if cache is None else cache.layers[index])
         return self.norm(x_BND)
 
