@@ -64,7 +64,7 @@ class Layout:
         return torch.arange(self.num_cells, device=device) // self.cells_per_frame
 
     def told_of_row(self, device: torch.device | str = "cpu") -> Tensor:
-        """Frame of a single view, counted T before V, of the cell that each row predicts; T V at the last. int64 [S]."""
+        """Which frame of a single view, T before V, holds the cell that each row predicts; T V at the last. [S]."""
         cells_S = torch.arange(1 - self.num_begin, self.num_cells + 1, device=device)
         return cells_S // (self.height * self.width)
 
