@@ -182,7 +182,7 @@ def _summary(
 
 
 def _obedience(found: Sequence[Judge]) -> dict[str, dict[str, Any]]:
-    """What is said of the judges of each control; measures of all of them, a probe's first."""
+    """What is said of the judges of each control; measures of all of them, in their order."""
     said: dict[str, dict[str, Any]] = {}
     for judge in found:
         before, now = said.get(judge.control, {}), judge.to_json()

@@ -3,9 +3,10 @@
 Shape legend: V views, T frames, H W rows and columns, C colours; 44 is a 4x4 matrix.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,13 +14,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from worldtune.contract.nouns import Clip, Measure
-from worldtune.metrics import crossview, epipolar
+from worldtune.metrics import crossview, epipolar, odometry
 from worldtune.stages.counter import Counter
 from worldtune.stages.made_clips import ClipInfo
 from worldtune.stages.source import Source
 
 MAX_CLIPS = 60
-"""Training clips that tell how far away things usually are; more of them change nothing that can be seen."""
+"""Training clips that tell how far away things usually are, and how cameras move; more change nothing to be seen."""
 INTRINSICS, WORLD_FROM_CAMERA = "camera.intrinsics", "camera.world_from_camera"
 
 
@@ -84,7 +85,51 @@ class EpipolarJudge:
         return {"measures": list(self.measures), "is_commanded": self.is_commanded}
 
 
-GeometryJudge = CrossViewJudge | EpipolarJudge
+@dataclass(frozen=True, kw_only=True)
+class OdometryJudge:
+    """Where the camera went, by aligning frames with the given one (`metrics/odometry.py`)."""
+
+    cameras: Mapping[str, Cameras]
+    typical: odometry.Typical
+    paths: dict[bytes, list[NDArray[np.float64]]] = field(default_factory=dict)
+    """Read already, by clip and pixels: seeds share columns, and a clip is held against two commands."""
+    control: ClassVar[str] = "camera"
+    is_commanded: ClassVar[bool] = True
+    measures: ClassVar[Mapping[str, Measure]] = odometry.MEASURES
+
+    def errors(
+        self, made_VTHWC: NDArray[np.uint8], real_VTHWC: NDArray[np.uint8], clip: ClipInfo, commanded_by: str
+    ) -> dict[str, float | None]:
+        """Values of the measures, averaged over the views that were made; None when no frame is given."""
+        if not clip.num_observed_frames:
+            return dict.fromkeys(self.measures)
+        key = hashlib.sha256(clip.id.encode() + made_VTHWC.tobytes()).digest()
+        if key not in self.paths:
+            views = range(clip.num_given_views, len(made_VTHWC))
+            self.paths[key] = [self._path(made_VTHWC[view], real_VTHWC[view], clip, view) for view in views]
+        commanded_VT44 = self.cameras[commanded_by].world_from_camera_VT44[clip.num_given_views :]
+        given = clip.num_observed_frames - 1
+        errors = [
+            odometry.path_errors(read, told, given) for read, told in zip(self.paths[key], commanded_VT44, strict=True)
+        ]
+        return _defined({name: float(np.mean([error[name] for error in errors])) for name in self.measures})
+
+    def _path(
+        self, made_THWC: NDArray[np.uint8], real_THWC: NDArray[np.uint8], clip: ClipInfo, view: int
+    ) -> NDArray[np.float64]:
+        """How far away things are says the true clip, with its own cameras."""
+        cameras, given = self.cameras[clip.id], clip.num_observed_frames - 1
+        real_TCHW, lens_T4 = odometry.looked_at(real_THWC, cameras.lens_VT4[view])
+        scene = odometry.scene(real_TCHW, lens_T4, cameras.world_from_camera_VT44[view], given)
+        made_TCHW, _ = odometry.looked_at(made_THWC, cameras.lens_VT4[view])
+        return odometry.camera_path(made_TCHW, lens_T4, scene, given, self.typical)
+
+    def to_json(self) -> dict[str, Any]:
+        """What the report says of it."""
+        return {"measures": list(self.measures), "is_commanded": self.is_commanded}
+
+
+GeometryJudge = CrossViewJudge | EpipolarJudge | OdometryJudge
 
 
 def geometry_judges(
@@ -99,7 +144,11 @@ def geometry_judges(
         except ValueError as error:
             skipped["views"] = str(error)
     if "camera" in controls:
-        found.append(EpipolarJudge(cameras=_cameras(source, clips), gap=source.cache.header.grid.frames_per_latent))
+        cameras = _cameras(source, clips)
+        trained = (_cameras_of(source.clip(index)).world_from_camera_VT44 for index in source.training(MAX_CLIPS))
+        typical = odometry.typical_motion(path_T44 for paths_VT44 in trained for path_T44 in paths_VT44)
+        found.append(OdometryJudge(cameras=cameras, typical=typical))
+        found.append(EpipolarJudge(cameras=cameras, gap=source.cache.header.grid.frames_per_latent))
     return found, skipped
 
 

@@ -65,7 +65,7 @@ def judges(sets: Sequence[MadeSet], console: Console) -> tuple[list[Judge], dict
         return [], skipped | dict.fromkeys(judged, str(error))
     read, unread = readers(judged, source, made.clips, console)
     seen, unseen = geometry_judges(judged, source, made.clips, console)
-    return [*read, *seen], skipped | unread | unseen
+    return [*seen, *read], skipped | unread | unseen
 
 
 def _text_decides(made: MadeSet) -> bool:

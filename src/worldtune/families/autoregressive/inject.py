@@ -29,7 +29,7 @@ def embedding_table(rows: int, width: int) -> nn.Embedding:
 class FrameInjection(nn.Module):
     """One vector per latent frame, added to all its cells before every block, each time another one.
 
-    Made from a hidden layer and the numbers as they are. Told once, a control is heard half as much
+    Made from a hidden layer and the numbers as they are. Told once, a control is heard less
     (`docs/injection.md`): what is added to embeddings competes with what the tokens themselves say.
     """
 
