@@ -263,7 +263,8 @@ def rollout(
     path: Annotated[
         Path | None,
         typer.Option(
-            help="A way to follow, CSV. Trajectory: time_s,x_m,y_m,yaw_rad. Camera: time_s,x_m,y_m,z_m,qx,qy,qz,qw."
+            help="A way to follow, CSV. Trajectory: time_s,x_m,y_m,yaw_rad. Camera: time_s,x_m,y_m,z_m,qx,qy,qz,qw; "
+            "or the camera_path.json of the nerfstudio viewer."
         ),
     ] = None,
     start: Annotated[str | None, typer.Option(help="Clip to start from. Default: the first held-out one.")] = None,

@@ -1,8 +1,9 @@
-"""Camera paths in CSV files: as the poses and speeds that they are, in between rows, and bad rows.
+"""Camera paths in files: as the poses and speeds that they are, in between rows, and bad rows.
 
 Shape legend: T frames; 44 is a 4x4 matrix.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -140,3 +141,50 @@ def test_a_file_that_is_no_camera_path(tmp_path: Path) -> None:
         way.unlink() if text is None else way.write_text(text)
         with pytest.raises(ValueError, match=f"way.csv: {words}"):
             follow(way, {FEATURE: np.eye(4)[None]}, HZ)
+
+
+def viewer_export(path: Path, poses_T44: np.ndarray, **clock: object) -> Path:
+    """What the nerfstudio viewer writes of these poses."""
+    opengl_T44 = poses_T44 @ np.diag([1.0, -1, -1, 1])
+    frames = [{"camera_to_world": pose.flatten().tolist(), "fov": 50, "aspect": 1.0} for pose in opengl_T44]
+    path.write_text(json.dumps({"camera_type": "perspective", "camera_path": frames, **clock}))
+    return path
+
+
+@pytest.mark.parametrize("clock", [{"fps": 20, "seconds": 99}, {"seconds": 1.5}])
+def test_a_path_of_the_nerfstudio_viewer_is_the_same_way(tmp_path: Path, clock: dict[str, object]) -> None:
+    poses_T44, last = walk(30), {FEATURE: START[None]}
+    csv = follow(camera_way(tmp_path / "way.csv", poses_T44, np.arange(30) / 20), last, HZ)
+    exported = follow(viewer_export(tmp_path / "camera_path.json", poses_T44, **clock), last, HZ)
+    np.testing.assert_allclose(exported[0][FEATURE], csv[0][FEATURE], atol=1e-9)
+    for name, values_T in csv[1].items():
+        np.testing.assert_allclose(exported[1][name], values_T, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("[]", '"camera_path" must be a list of at least two frames'),
+        ('{"camera_path": [{}]}', '"camera_path" must be a list of at least two frames'),
+        ('{"camera_path": [{}, {}], "fps": 10}', r"camera_path\[0\]: camera_to_world must be 16 numbers"),
+        ('{"camera_path": [{"camera_to_world": [1]}, {}]}', r"camera_path\[0\]: camera_to_world must be 16 numbers"),
+        ("{", "not valid JSON"),
+    ],
+)
+def test_a_json_file_that_is_no_camera_path(tmp_path: Path, value: str, words: str) -> None:
+    way = tmp_path / "camera_path.json"
+    way.write_text(value)
+    with pytest.raises(ValueError, match=f"camera_path.json: {words}"):
+        follow(way, {FEATURE: np.eye(4)[None]}, HZ)
+
+
+def test_a_viewer_path_needs_a_clock_and_no_half_turns(tmp_path: Path) -> None:
+    last, way = {FEATURE: np.eye(4)[None]}, tmp_path / "camera_path.json"
+    for clock, got in (({}, "None"), ({"fps": 0}, "0"), ({"fps": "10"}, "'10'")):
+        with pytest.raises(ValueError, match=f'camera_path.json: "fps" must be a number above 0, got {got}'):
+            follow(viewer_export(way, walk(3), **clock), last, HZ)
+    back = np.stack([np.eye(4), np.diag([-1.0, 1, -1, 1])])
+    with pytest.raises(ValueError, match=r"camera_path.json: camera_path\[1\]: half a turn since the row before"):
+        follow(viewer_export(way, back, fps=10), last, HZ)
+    with pytest.raises(ValueError, match="camera_path.json: the matrix of frame 1 is no rotation and translation"):
+        follow(viewer_export(way, np.stack([np.eye(4), np.diag([2.0, 1, 1, 1])]), fps=10), last, HZ)

@@ -1,6 +1,6 @@
 """Commanded camera motion: walking speeds and turning rates, or a path in a file -> poses.
 
-Shape legend: V views, T frames, N rows of a file, M poses; 44 is a 4x4 matrix.
+Shape legend: V views, T frames, N poses of a file, M poses; 44 is a 4x4 matrix.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,19 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from worldtune.contract.path_csv import TIME, frame_times_s, read_columns
-from worldtune.contract.poses import interpolated, rigid, rotations_from_quaternions
+from worldtune.contract.path_csv import frame_times_s
+from worldtune.contract.poses import interpolated
 from worldtune.contract.steering import Axis, percentiles
+from worldtune.controls.camera.path_file import read_path
 
 WORLD_FROM_CAMERA = "camera.world_from_camera"
 COMMANDS = (WORLD_FROM_CAMERA,)
-
-COLUMNS = (TIME, "x_m", "y_m", "z_m", "qx", "qy", "qz", "qw")
-"""Of a path in a CSV file: world_from_camera, OpenCV axes."""
-UNIT_TOLERANCE = 0.01
-"""A quaternion's length may differ from 1 by so much: numbers of two digits, and no other columns by mistake."""
-HALF_TURN = 0.01
-"""Cosine of half the turn between two rows below which either way round would do: from 178.9 degrees on."""
 
 MOTIONS: tuple[tuple[str, str, tuple[tuple[str, ...], tuple[str, ...]], str], ...] = (
     ("forward", "m/s", (("KeyS",), ("KeyW",)), "left-y"),
@@ -68,31 +62,14 @@ def extend(last: Mapping[str, np.ndarray], commands: Mapping[str, np.ndarray], f
 def follow(
     path: Path, last: Mapping[str, np.ndarray], fps_hz: float
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """A way in a CSV file, laid so that its first row is where the first camera is and looks now."""
-    table_N8, lines_N = read_columns(path, COLUMNS)
-    _require_turns(table_N8[:, 4:], lines_N, path)
-    rotations_N33 = rotations_from_quaternions(table_N8[:, [7, 4, 5, 6]], str(path))
-    poses_N44 = rigid(rotations_N33, table_N8[:, 1:4])
-    path_M44 = interpolated(table_N8[:, 0], poses_N44, frame_times_s(table_N8[:, 0], fps_hz))
+    """A way in a file (`path_file`), laid so that its first pose is where the first camera is and looks now."""
+    times_N, poses_N44 = read_path(path)
+    path_M44 = interpolated(times_N, poses_N44, frame_times_s(times_N, fps_hz))
     first_44 = np.asarray(last[WORLD_FROM_CAMERA][0], np.float64)
     laid_M44 = first_44 @ np.linalg.inv(path_M44[0]) @ path_M44
     up = vertical(first_44)
     rates_T5 = _stacked([_rates(before, after, up) for before, after in pairwise(laid_M44)]) * fps_hz
     return _carried(last, laid_M44), {name: rates_T5[:, i] for i, (name, *_) in enumerate(MOTIONS)}
-
-
-def _require_turns(xyzw_N4: NDArray[np.float64], lines_N: NDArray[np.int64], path: Path) -> None:
-    """ValueError naming file and line unless rows are unit quaternions less than half a turn apart."""
-    lengths_N = np.linalg.norm(xyzw_N4, axis=1)
-    if len(wrong := np.flatnonzero(np.abs(lengths_N - 1) > UNIT_TOLERANCE)):
-        line, length = lines_N[wrong[0]], lengths_N[wrong[0]]
-        raise ValueError(f"{path} line {line}: the quaternion qx,qy,qz,qw must have length 1, got {length:.3g}")
-    cosines = np.abs((xyzw_N4[1:] * xyzw_N4[:-1]).sum(1))
-    if len(wrong := np.flatnonzero(cosines < HALF_TURN)):
-        raise ValueError(
-            f"{path} line {lines_N[wrong[0] + 1]}: half a turn since the row before may go either way round; "
-            "give a row in between"
-        )
 
 
 def _carried(last: Mapping[str, np.ndarray], path_M44: NDArray[np.float64]) -> dict[str, np.ndarray]:
