@@ -93,6 +93,8 @@ class OdometryJudge:
     typical: odometry.Typical
     paths: dict[bytes, list[NDArray[np.float64]]] = field(default_factory=dict)
     """Read already, by clip and pixels: seeds share columns, and a clip is held against two commands."""
+    scenes: dict[str, list[odometry.Scene]] = field(default_factory=dict)
+    """Of the given frames, by clip."""
     control: ClassVar[str] = "camera"
     is_commanded: ClassVar[bool] = True
     measures: ClassVar[Mapping[str, Measure]] = odometry.MEASURES
@@ -105,8 +107,7 @@ class OdometryJudge:
             return dict.fromkeys(self.measures)
         key = hashlib.sha256(clip.id.encode() + made_VTHWC.tobytes()).digest()
         if key not in self.paths:
-            views = range(clip.num_given_views, len(made_VTHWC))
-            self.paths[key] = [self._path(made_VTHWC[view], real_VTHWC[view], clip, view) for view in views]
+            self.paths[key] = self._paths(made_VTHWC, real_VTHWC, clip)
         commanded_VT44 = self.cameras[commanded_by].world_from_camera_VT44[clip.num_given_views :]
         given = clip.num_observed_frames - 1
         errors = [
@@ -114,15 +115,24 @@ class OdometryJudge:
         ]
         return _defined({name: float(np.mean([error[name] for error in errors])) for name in self.measures})
 
-    def _path(
-        self, made_THWC: NDArray[np.uint8], real_THWC: NDArray[np.uint8], clip: ClipInfo, view: int
-    ) -> NDArray[np.float64]:
-        """How far away things are says the true clip, with its own cameras."""
+    def _paths(
+        self, made_VTHWC: NDArray[np.uint8], real_VTHWC: NDArray[np.uint8], clip: ClipInfo
+    ) -> list[NDArray[np.float64]]:
+        """Of the views that were made. How far away things are says the true clip, with its own cameras."""
         cameras, given = self.cameras[clip.id], clip.num_observed_frames - 1
-        real_TCHW, lens_T4 = odometry.looked_at(real_THWC, cameras.lens_VT4[view])
-        scene = odometry.scene(real_TCHW, lens_T4, cameras.world_from_camera_VT44[view], given)
-        made_TCHW, _ = odometry.looked_at(made_THWC, cameras.lens_VT4[view])
-        return odometry.camera_path(made_TCHW, lens_T4, scene, given, self.typical)
+        views = range(clip.num_given_views, len(made_VTHWC))
+        looks = [odometry.looked_at(made_VTHWC[view], cameras.lens_VT4[view]) for view in views]
+        if clip.id not in self.scenes:
+            self.scenes[clip.id] = [
+                odometry.scene(*odometry.looked_at(real_VTHWC[view], lens_T4), path_T44, given)
+                for view, lens_T4, path_T44 in zip(
+                    views, cameras.lens_VT4[views], cameras.world_from_camera_VT44[views], strict=True
+                )
+            ]
+        return [
+            odometry.camera_path(*look, scene, given, self.typical)
+            for look, scene in zip(looks, self.scenes[clip.id], strict=True)
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """What the report says of it."""

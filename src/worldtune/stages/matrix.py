@@ -101,7 +101,14 @@ PLANS: dict[str, Plan] = {
     "instruction": Plan(
         sample="tabletop", epochs=_epochs(16, 9.4), num_clips=120, window={"fps_hz": 5.0}, settings=TEXTS
     ),
-    "action": Plan(sample="tabletop", epochs=_epochs(9, 3.2), num_clips=48, window={"stride": 8}, settings=REACH),
+    "action": Plan(
+        sample="tabletop",
+        epochs=_epochs(9, 3.2),
+        most_steps={"diffusion": 2000, "autoregressive": 1400},
+        num_clips=48,
+        window={"stride": 8},
+        settings=REACH,
+    ),
     "camera": Plan(sample="rooms", epochs=_epochs(11, 3.52), num_clips=48, window={"stride": 8}, settings=PATHS),
     "multiview": Plan(
         sample="street",
