@@ -13,7 +13,7 @@ Shape legend: T frames, C colours, H W rows and columns, N = H W pixels, K depth
 fx, fy, cx, cy in px; 6 of a motion are its rotation vector in rad and translation in m.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,8 +140,9 @@ def scene(real_TCHW: Tensor, lens_T4: Tensor, world_from_camera_T44: NDArray[np.
         return Scene(nearness_HW=torch.zeros(height, width), variance_HW=torch.zeros(height, width))
     nearest = min(MOST_PARALLAX * width / (float(lens_T4[given, 0]) * farthest_m), 1 / NEAREST_M)
     near_K11 = torch.linspace(0, nearest, MOST_DEPTHS)[:, None, None]
+    ray_3N, poses_S44 = _rays(lens_T4[given], height, width), torch.from_numpy(other_from_given_S44).float()
     swept = [
-        _swept(real_TCHW, lens_T4, others, torch.from_numpy(other_from_given_S44).float(), given, float(near))
+        _swept(real_TCHW[given], ray_3N, real_TCHW[others], lens_T4[others], poses_S44, float(near))
         for near in near_K11
     ]
     cost_KHW, share_KHW = (torch.stack(parts).unflatten(1, (height, width)) for parts in zip(*swept, strict=True))
@@ -167,22 +168,21 @@ def _around(values_HW: Tensor) -> Tensor:
 
 
 def _swept(
-    real_TCHW: Tensor, lens_T4: Tensor, others: Sequence[int], poses_S44: Tensor, given: int, near: float
+    given_CHW: Tensor, ray_3N: Tensor, others_SCHW: Tensor, lens_S4: Tensor, poses_S44: Tensor, near: float
 ) -> tuple[Tensor, Tensor]:
-    """If everything were that near: how unlike colours are [N], and the share of the frames that see it [N]."""
-    ray_3N = _rays(lens_T4[given], *real_TCHW.shape[2:])
+    """If everything were that near: how unlike colours are [N], and the share of the other frames that see it [N]."""
     nearness_N = torch.full(ray_3N.shape[1:], near)
     parts, seen = [], []
-    for t, pose_44 in zip(others, poses_S44, strict=True):
-        _, place_N2, is_seen_N = _projected(pose_44, ray_3N, nearness_N, lens_T4[t], real_TCHW[t])
-        unlike_N = (_sampled(real_TCHW[t], place_N2) - real_TCHW[given].flatten(1)).abs().mean(0)
+    for other_CHW, lens_4, pose_44 in zip(others_SCHW, lens_S4, poses_S44, strict=True):
+        _, place_N2, is_seen_N = _projected(pose_44, ray_3N, nearness_N, lens_4, other_CHW)
+        unlike_N = (_sampled(other_CHW, place_N2) - given_CHW.flatten(1)).abs().mean(0)
         parts.append(torch.where(is_seen_N, unlike_N, torch.inf))
         seen.append(is_seen_N)
     unlike_SN, known_N = torch.stack(parts).sort(0).values, torch.stack(seen).sum(0)
     half_N = ((known_N + 1) // 2).clamp(min=1)
     sums_SN = unlike_SN.nan_to_num(posinf=0.0).cumsum(0)
     cost_N = sums_SN.gather(0, (half_N - 1)[None])[0] / half_N
-    return torch.where(known_N > 0, cost_N, UNSEEN_LEVELS), known_N / len(others)
+    return torch.where(known_N > 0, cost_N, UNSEEN_LEVELS), known_N / len(parts)
 
 
 def _rays(lens_4: Tensor, height: int, width: int) -> Tensor:
@@ -222,19 +222,24 @@ def camera_path(made_TCHW: Tensor, lens_T4: Tensor, seen: Scene, given: int, typ
     """
     grey_T1HW = made_TCHW.mean(1, keepdim=True)
     near_2HW = torch.stack([seen.nearness_HW, seen.variance_HW])
-    pyramid = [(F.avg_pool2d(grey_T1HW, level), F.avg_pool2d(near_2HW, level)) for level in LEVELS]
+    pyramid = [
+        (
+            level,
+            pictures := F.avg_pool2d(grey_T1HW, level),
+            F.avg_pool2d(near_2HW, level).flatten(1),
+            _rays(lens_T4[given] / level, *pictures.shape[2:]),
+        )
+        for level in LEVELS
+    ]
     weight_6 = torch.tensor([typical.rotation_rad] * 3 + [typical.translation_m] * 3).mul(SLACK).square().reciprocal()
     pose_44 = torch.eye(4)
     path = [pose_44] * (given + 1)
     for t in range(given + 1, len(made_TCHW)):
         moved_6 = torch.zeros(6)
-        for level, (pictures_T1HW, near_2HW) in zip(LEVELS, pyramid, strict=True):
-            ray_3N = _rays(lens_T4[given] / level, *near_2HW.shape[1:])
-            seen_3HW = torch.cat([pictures_T1HW[t], *_slopes(pictures_T1HW[t])])
+        for level, pictures_T1HW, near_2N, ray_3N in pyramid:
+            seen_3HW, lens_4 = torch.cat([pictures_T1HW[t], *_slopes(pictures_T1HW[t])]), lens_T4[t] / level
             for _ in range(STEPS):
-                information_66, pull_6 = _fit(
-                    pose_44, pictures_T1HW[given], seen_3HW, ray_3N, near_2HW.flatten(1), lens_T4[t] / level
-                )
+                information_66, pull_6 = _fit(pose_44, pictures_T1HW[given], seen_3HW, ray_3N, near_2N, lens_4)
                 damped_66 = information_66 + torch.diag(DAMPING * information_66.diagonal() + weight_6)
                 step_6 = torch.linalg.solve(damped_66, pull_6 - weight_6 * moved_6)
                 pose_44, moved_6 = _motion(step_6) @ pose_44, moved_6 + step_6

@@ -5,6 +5,7 @@ Shape legend: V views, T frames, H W rows and columns, C colours; 44 is a 4x4 ma
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -33,12 +34,31 @@ class Cameras:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrossViewJudge:
+class GeometryJudge(ABC):
+    """Knows the cameras of the clips that it judges."""
+
+    cameras: Mapping[str, Cameras]
+    """By clip."""
+    control: ClassVar[str]
+    is_commanded: ClassVar[bool]
+    measures: ClassVar[Mapping[str, Measure]]
+
+    @abstractmethod
+    def errors(
+        self, made_VTHWC: NDArray[np.uint8], real_VTHWC: NDArray[np.uint8], clip: ClipInfo, commanded_by: str
+    ) -> dict[str, float | None]:
+        """See `judges.Judge`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What the report says of it."""
+        return {"measures": list(self.measures), "is_commanded": self.is_commanded}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossViewJudge(GeometryJudge):
     """Whether the cameras of a rig show one scene (`metrics/crossview.py`)."""
 
     ranges: crossview.Ranges
-    cameras: Mapping[str, Cameras]
-    """By clip."""
     gap: int
     """Pixel frames of one latent frame."""
     control: ClassVar[str] = "views"
@@ -53,16 +73,11 @@ class CrossViewJudge:
         overlaps = crossview.overlaps(_rig(self.cameras[clip.id], real_VTHWC).scaled(*real.shape[2:4]), self.ranges)
         return _defined(crossview.cross_view_scores(made, real, overlaps, self.gap, clip.num_observed_frames))
 
-    def to_json(self) -> dict[str, Any]:
-        """What the report says of it."""
-        return {"measures": list(self.measures), "is_commanded": self.is_commanded}
-
 
 @dataclass(frozen=True, kw_only=True)
-class EpipolarJudge:
+class EpipolarJudge(GeometryJudge):
     """Whether pictures lie on the epipolar lines of the commanded cameras (`metrics/epipolar.py`)."""
 
-    cameras: Mapping[str, Cameras]
     gap: int
     control: ClassVar[str] = "camera"
     is_commanded: ClassVar[bool] = True
@@ -80,16 +95,11 @@ class EpipolarJudge:
         ]
         return _defined(epipolar.epipolar_scores(parts))
 
-    def to_json(self) -> dict[str, Any]:
-        """What the report says of it."""
-        return {"measures": list(self.measures), "is_commanded": self.is_commanded}
-
 
 @dataclass(frozen=True, kw_only=True)
-class OdometryJudge:
+class OdometryJudge(GeometryJudge):
     """Where the camera went, by aligning frames with the given one (`metrics/odometry.py`)."""
 
-    cameras: Mapping[str, Cameras]
     typical: odometry.Typical
     paths: dict[bytes, list[NDArray[np.float64]]] = field(default_factory=dict)
     """Read already, by clip and pixels: seeds share columns, and a clip is held against two commands."""
@@ -133,13 +143,6 @@ class OdometryJudge:
             odometry.camera_path(*look, scene, given, self.typical)
             for look, scene in zip(looks, self.scenes[clip.id], strict=True)
         ]
-
-    def to_json(self) -> dict[str, Any]:
-        """What the report says of it."""
-        return {"measures": list(self.measures), "is_commanded": self.is_commanded}
-
-
-GeometryJudge = CrossViewJudge | EpipolarJudge | OdometryJudge
 
 
 def geometry_judges(

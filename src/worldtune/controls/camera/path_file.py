@@ -63,10 +63,10 @@ def _from_nerfstudio(path: Path) -> Path_N:
 
 
 def _rate_hz(path: Path, value: dict[str, object], frames: int) -> float:
-    for name, rate in (("fps", lambda number: number), ("seconds", lambda number: frames / number)):
+    for name in ("fps", "seconds"):
         number = value.get(name)
         if isinstance(number, int | float) and number > 0:
-            return float(rate(number))
+            return float(number if name == "fps" else frames / number)
     raise ValueError(f'{path}: "fps" must be a number above 0, got {value.get("fps")!r}')
 
 
