@@ -112,6 +112,7 @@ def prepare(
     width_px: Annotated[int | None, typer.Option(help="Width of clips. Default: the base's.")] = None,
     stride: Annotated[int | None, typer.Option(help="Frames between window starts. Default: num_frames - 1.")] = None,
     resize: Annotated[str, typer.Option(help="crop keeps the aspect ratio, stretch does not.")] = "crop",
+    workers: Annotated[int, typer.Option(help="Further processes that decode; the cache is the same.")] = 0,
 ) -> None:
     """Decode, resample, resize and encode every clip once. Killed and started again it continues."""
     from worldtune.stages.base import find_base
@@ -127,7 +128,7 @@ def prepare(
     }
     chosen = {name: value for name, value in overrides.items() if value is not None}
     found = find_base(base, codec, text_encoder)
-    console.print(f"cache: {stage(dataset, cache, found, controls=_controls(task, controls), window=chosen)}")
+    console.print(f"cache: {stage(dataset, cache, found, controls=_controls(task, controls), window=chosen, workers=workers)}")
 
 
 @app.command(

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -156,34 +157,51 @@ class Dataset:
 
     def read_clip(self, episode: int, start_frame: int, window: Window) -> Clip:
         """Decode, resample and resize one clip; intrinsics follow the resize. ValueError naming the file."""
+        return self.read_clips(episode, [start_frame], window)[0]
+
+    def read_clips(self, episode: int, start_frames: Sequence[int], window: Window) -> list[Clip]:
+        """The same for several clips of an episode: what they share is decoded once."""
         info = self.episodes[episode]
-        indices = window.source_frames(start_frame, self.fps_hz)
-        if indices[-1] >= info.length:
-            needed = f"a clip from {start_frame} needs {indices[-1] + 1}"
-            raise ValueError(f"{self.folder}: episode {episode} has {info.length} frames, {needed}")
-        signals = self.signals(episode)
-        features = {
-            name: values[:, indices] if name.startswith(schema.CAMERA_PREFIX) else values[indices]
-            for name, values in signals.items()
-        }
-        if INTRINSICS in features and features[INTRINSICS].dtype.kind not in "f":
-            # Half a pixel matters: a lens recorded in whole numbers need not be one after a resize.
-            features[INTRINSICS] = features[INTRINSICS].astype(np.float32)
-        videos = []
-        for position, view in enumerate(self.views):
-            frames_THWC = self.frames(episode, view, indices)
-            video_THWC, pixels = resize(frames_THWC, window.height_px, window.width_px, window.resize)
+        indices_by_clip = [window.source_frames(start, self.fps_hz) for start in start_frames]
+        for start, indices in zip(start_frames, indices_by_clip, strict=True):
+            if indices[-1] >= info.length:
+                needed = f"a clip from {start} needs {indices[-1] + 1}"
+                raise ValueError(f"{self.folder}: episode {episode} has {info.length} frames, {needed}")
+        wanted = np.unique(np.concatenate(indices_by_clip))
+        videos, pictures = [], []
+        for view in self.views:
+            video_THWC, pixels = resize(
+                self.frames(episode, view, wanted.tolist()), window.height_px, window.width_px, window.resize
+            )
             videos.append(video_THWC)
-            if INTRINSICS in features:
-                features[INTRINSICS][position] = resized_intrinsics(features[INTRINSICS][position], pixels)
-        return Clip(
-            id=self.clip_id(episode, start_frame),
-            video_VTHWC=np.stack(videos),
-            fps_hz=window.rate_hz(self.fps_hz),
-            views=self.views,
-            texts=self._texts(info, start_frame),
-            features=features,
-        )
+            pictures.append(pixels)
+        video_VTHWC, signals = np.stack(videos), self._resized(self.signals(episode), pictures)
+        return [
+            Clip(
+                id=self.clip_id(episode, start),
+                video_VTHWC=video_VTHWC[:, np.searchsorted(wanted, indices)],
+                fps_hz=window.rate_hz(self.fps_hz),
+                views=self.views,
+                texts=self._texts(info, start),
+                features={
+                    name: values[:, indices] if name.startswith(schema.CAMERA_PREFIX) else values[indices]
+                    for name, values in signals.items()
+                },
+            )
+            for start, indices in zip(start_frames, indices_by_clip, strict=True)
+        ]
+
+    @staticmethod
+    def _resized(signals: dict[str, np.ndarray], pictures: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Signals of an episode whose pictures of each view were resized: lenses follow."""
+        if INTRINSICS not in signals:
+            return signals
+        lens_VT4 = signals[INTRINSICS]
+        if lens_VT4.dtype.kind not in "f":
+            # Half a pixel matters: a lens recorded in whole numbers need not be one after a resize.
+            lens_VT4 = lens_VT4.astype(np.float32)
+        resized = [resized_intrinsics(lens_T4, pixels) for lens_T4, pixels in zip(lens_VT4, pictures, strict=True)]
+        return {**signals, INTRINSICS: np.stack(resized).astype(lens_VT4.dtype)}
 
     def _texts(self, episode: EpisodeInfo, start_frame: int) -> tuple[str, ...]:
         if episode.num_tasks == 1:

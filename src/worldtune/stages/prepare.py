@@ -1,5 +1,7 @@
 """`worldtune prepare`: decode, resample, resize and encode every clip once, into the cache.
 
+Several processes may decode; one, which has the GPU if there is one, encodes and writes.
+
 Shape legend: B batch, V views, T frames, H W rows and columns, C channels, L text tokens, D width.
 """
 
@@ -18,23 +20,28 @@ from torch import Tensor
 
 from worldtune.contract import rooms
 from worldtune.contract.cache import CacheHeader, CacheWriter
-from worldtune.contract.nouns import Clip, Grid
 from worldtune.contract.protocols import Codec, TextEncoder
 from worldtune.dataset import Dataset, Window, WindowRef
 from worldtune.stages.base import Base
 from worldtune.stages.check import inspect
+from worldtune.stages.clip_reader import ClipReader, ReadClip
 
 _MAX_BATCH_PIXELS = 2**21
 _MAX_BATCH_CLIPS = 16
 _MAX_TEXTS_KEPT = 256
 
 
-def prepare(dataset: Path, cache: Path, base: Base, *, controls: Sequence[str], window: Mapping[str, Any]) -> Path:
+def prepare(
+    dataset: Path, cache: Path, base: Base, *, controls: Sequence[str], window: Mapping[str, Any], workers: int = 0
+) -> Path:
     """Encode every clip of a dataset for a base and return the cache. Killed and started again it continues.
 
-    window: what differs from the base's own window. Raises ValueError, before anything is written, when the dataset
-    has a fault, no clip is left, or the folder holds a cache made with another codec, text encoder or window.
+    window: what differs from the base's own window. workers: further processes that decode; the cache is the same.
+    Raises ValueError, before anything is written, when the dataset has a fault, no clip is left, or the folder holds a
+    cache made with another codec, text encoder or window.
     """
+    if workers < 0:
+        raise ValueError(f"--workers must not be negative, got {workers}")
     chosen = Window(**{**base.window, **window})
     codec, texts = base.codec(), base.text_encoder()
     report = inspect(dataset, controls, chosen, codec)
@@ -44,14 +51,20 @@ def prepare(dataset: Path, cache: Path, base: Base, *, controls: Sequence[str], 
         raise ValueError(f"{report.faults[0]}{more}")
     report.show(console)
     opened = Dataset.open(dataset)
-    encoder = _Encoder(opened, chosen, codec, texts, controls)
+    grid = codec.grid(
+        views=len(opened.views), frames=chosen.num_frames, height_px=chosen.height_px, width_px=chosen.width_px
+    )
+    configs = {name: rooms.load("controls", name).Config() for name in controls}
+    reader = ClipReader(dataset=opened, window=chosen, grid=grid, configs=configs)
+    encoder = _Encoder(reader, codec, texts)
     refs, _ = opened.windows(chosen)
     writer = CacheWriter(cache, encoder.header(base.name, refs[0]))
     missing = [ref for ref in refs if opened.clip_id(ref.episode, ref.start_frame) not in writer]
+    batches = list(_batches(missing, encoder.batch_size))
     try:
         with _progress(console) as progress:
             bar = progress.add_task("encode clips", total=len(refs), completed=len(refs) - len(missing))
-            for batch in _batches(missing, encoder.batch_size):
+            for batch in reader.read_all(batches, min(workers, len(batches))):
                 encoder.add(writer, batch)
                 progress.advance(bar, len(batch))
         encoder.note_full_texts(console)
@@ -78,65 +91,51 @@ def _batches(refs: Sequence[WindowRef], size: int) -> Iterator[list[WindowRef]]:
 
 
 class _Encoder:
-    """Turns places in a dataset into entries of a cache."""
+    """Turns clips into entries of a cache."""
 
-    def __init__(
-        self, dataset: Dataset, window: Window, codec: Codec, texts: TextEncoder, controls: Sequence[str]
-    ) -> None:
-        self.dataset, self.window, self.codec, self.texts = dataset, window, codec, texts
-        self.rooms = {name: rooms.load("controls", name) for name in controls}
-        self.configs = {name: room.Config() for name, room in self.rooms.items()}
-        self.grid: Grid = codec.grid(
-            views=len(dataset.views), frames=window.num_frames, height_px=window.height_px, width_px=window.width_px
-        )
-        pixels = len(dataset.views) * window.num_frames * window.height_px * window.width_px
+    def __init__(self, reader: ClipReader, codec: Codec, texts: TextEncoder) -> None:
+        self.reader, self.codec, self.texts = reader, codec, texts
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        codec.network.to(self.device)
+        window, views = reader.window, len(reader.dataset.views)
+        pixels = views * window.num_frames * window.height_px * window.width_px
         self.batch_size = max(1, min(_MAX_BATCH_CLIPS, _MAX_BATCH_PIXELS // pixels))
         self._rows_by_text: dict[str, Tensor] = {}
         self._full_texts: set[str] = set()
 
     def header(self, base: str, example: WindowRef) -> CacheHeader:
         """What all entries share; one clip is read to learn the shapes of the controls."""
-        aligned = self._aligned(self._clip(example))
-        statistics = () if self.codec.num_codes else self.codec.statistics(self.grid.frames)
+        reader, grid = self.reader, self.reader.grid
+        aligned = reader.read([example])[0].aligned
+        statistics = () if self.codec.num_codes else self.codec.statistics(grid.frames)
         mean_TC, std_TC = [table_TC.tolist() for table_TC in statistics] or ([], [])
-        tokens = [self.grid.views, self.texts.max_length, self.texts.width]
+        tokens = [grid.views, self.texts.max_length, self.texts.width]
         return CacheHeader(
             base=base,
             codec=self.codec.identity,
             text_encoder=self.texts.identity,
-            dataset=str(self.dataset.folder.resolve()),
-            dataset_identity=self.dataset.identity,
-            window=asdict(self.window),
-            grid=self.grid,
-            controls={name: _alignment_settings(config) for name, config in self.configs.items()},
+            dataset=str(reader.dataset.folder.resolve()),
+            dataset_identity=reader.dataset.identity,
+            window=asdict(reader.window),
+            grid=grid,
+            controls={name: _alignment_settings(config) for name, config in reader.configs.items()},
             arrays={"text/tokens": tokens, **{name: list(array.shape) for name, array in aligned.items()}},
             latent_mean_TC=mean_TC,
             latent_std_TC=std_TC,
         )
 
-    def add(self, writer: CacheWriter, refs: Sequence[WindowRef]) -> None:
+    def add(self, writer: CacheWriter, batch: Sequence[ReadClip]) -> None:
         """Encode some clips together and write one entry for each."""
-        clips = [self._clip(ref) for ref in refs]
-        video_BVTHWC = torch.from_numpy(np.stack([clip.video_VTHWC for clip in clips]))
-        encoded_B = self.codec.encode(video_BVTHWC)
+        video_BVTHWC = torch.from_numpy(np.stack([read.clip.video_VTHWC for read in batch]))
+        encoded_B = self.codec.encode(video_BVTHWC.to(self.device)).cpu()
         if not torch.isfinite(encoded_B).all():
-            raise ValueError(f"clip {clips[0].id} or a neighbour: the codec gave values that are not finite")
-        for ref, clip, encoded in zip(refs, clips, encoded_B, strict=True):
+            raise ValueError(f"clip {batch[0].clip.id} or a neighbour: the codec gave values that are not finite")
+        for read, encoded in zip(batch, encoded_B, strict=True):
+            clip, ref = read.clip, read.ref
             tensors = {**_kept(encoded, self.codec.num_codes), "text/tokens": self._tokens(clip.texts)}
-            tensors |= {name: torch.from_numpy(array) for name, array in self._aligned(clip).items()}
+            tensors |= {name: torch.from_numpy(array) for name, array in read.aligned.items()}
             info = {"split": ref.split, "fps_hz": clip.fps_hz, "texts": clip.texts, "views": clip.views}
             writer.add(clip.id, tensors, {**info, "episode": ref.episode, "start": ref.start_frame})
-
-    def _clip(self, ref: WindowRef) -> Clip:
-        return self.dataset.read_clip(ref.episode, ref.start_frame, self.window)
-
-    def _aligned(self, clip: Clip) -> dict[str, np.ndarray]:
-        """Arrays of all controls, "<control>/<array>"."""
-        return {
-            f"{name}/{key}": np.ascontiguousarray(array)
-            for name, room in self.rooms.items()
-            for key, array in room.align(clip, self.grid, self.configs[name]).items()
-        }
 
     def _tokens(self, texts: Sequence[str]) -> Tensor:
         """True rows of the texts of all views, [V,L,D]; a text with fewer rows than another ends in zero rows."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 _STANDARD_RATE_TOLERANCE = 2e-4
 _JITTER_TOLERANCE = 0.02
@@ -122,11 +123,12 @@ def _first_frame(path: Path) -> tuple[np.ndarray, int]:
             raise ValueError(f"{path}: the first frame cannot be decoded ({error.strerror})") from None
         if frame is None:
             raise ValueError(f"{path}: the first frame cannot be decoded")
-        return _pixels(frame), frame.rotation
+        return _pixels(frame, VideoReformatter()), frame.rotation
 
 
-def _pixels(frame: Any) -> np.ndarray:
-    pixels_HWC = frame.to_ndarray(format="rgb24")
+def _pixels(frame: Any, to_rgb: VideoReformatter) -> np.ndarray:
+    # A frame that converts itself makes a converter, threads and all, for itself alone: 5 ms, against 0.05 for 64 px.
+    pixels_HWC = to_rgb.reformat(frame, format="rgb24").to_ndarray()
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels_HWC, turns)) if turns else pixels_HWC
 
@@ -141,17 +143,19 @@ def read_frames(path: Path, times_s: Sequence[float] | np.ndarray, tolerance_s: 
     assert wanted_s, "no times given"
     assert all(a <= b for a, b in zip(wanted_s, wanted_s[1:], strict=False)), "times must ascend"
     chosen: list[np.ndarray] = []
+    to_rgb = VideoReformatter()
     before: tuple[float, Any] | None = None
     with opened(path) as (container, stream):
         stream.thread_type = "AUTO"
         for now in _decoded_from(path, container, stream, wanted_s[0]):
             while len(chosen) < len(wanted_s) and wanted_s[len(chosen)] <= now[0]:
-                chosen.append(_nearest(path, wanted_s[len(chosen)], [before, now], tolerance_s))
+                frame = _nearest(path, wanted_s[len(chosen)], [before, now], tolerance_s)
+                chosen.append(_pixels(frame, to_rgb))
             if len(chosen) == len(wanted_s):
                 return np.stack(chosen)
             before = now
         while len(chosen) < len(wanted_s):
-            chosen.append(_nearest(path, wanted_s[len(chosen)], [before], tolerance_s))
+            chosen.append(_pixels(_nearest(path, wanted_s[len(chosen)], [before], tolerance_s), to_rgb))
     return np.stack(chosen)
 
 
@@ -169,7 +173,7 @@ def _decoded_from(path: Path, container: Any, stream: Any, start_s: float) -> It
         ) from None
 
 
-def _nearest(path: Path, time_s: float, candidates: list[tuple[float, Any] | None], tolerance_s: float) -> np.ndarray:
+def _nearest(path: Path, time_s: float, candidates: list[tuple[float, Any] | None], tolerance_s: float) -> Any:
     found = [candidate for candidate in candidates if candidate is not None]
     if not found:
         raise ValueError(f"{path}: no frame could be decoded at {time_s:.3f} s")
@@ -178,7 +182,7 @@ def _nearest(path: Path, time_s: float, candidates: list[tuple[float, Any] | Non
         raise ValueError(f"{path}: too short: a frame is wanted at {time_s:.3f} s, the nearest is at {nearest_s:.3f} s")
     if frame.is_corrupt:
         raise ValueError(f"{path}: the frame at {nearest_s:.3f} s is damaged")
-    return _pixels(frame)
+    return frame
 
 
 def read_video(path: Path) -> np.ndarray:
@@ -191,6 +195,6 @@ def decode_image(data: bytes, source: str) -> np.ndarray:
     """A compressed image (PNG, JPEG) as uint8 [H,W,3]. ValueError naming the source when it cannot be decoded."""
     try:
         with av.open(BytesIO(data), "r") as container:
-            return _pixels(next(container.decode(video=0)))
+            return _pixels(next(container.decode(video=0)), VideoReformatter())
     except (av.FFmpegError, StopIteration, IndexError):
         raise ValueError(f"{source}: not a readable image") from None
