@@ -128,7 +128,8 @@ def prepare(
     }
     chosen = {name: value for name, value in overrides.items() if value is not None}
     found = find_base(base, codec, text_encoder)
-    console.print(f"cache: {stage(dataset, cache, found, controls=_controls(task, controls), window=chosen, workers=workers)}")
+    wanted = _controls(task, controls)
+    console.print(f"cache: {stage(dataset, cache, found, controls=wanted, window=chosen, workers=workers)}")
 
 
 @app.command(

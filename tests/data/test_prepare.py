@@ -69,6 +69,45 @@ def test_window_overrides(tmp_path: Path) -> None:
     assert cache.info(0)["fps_hz"] == 5
 
 
+@pytest.mark.parametrize("stride", [2, 11])
+def test_further_processes_change_nothing(tmp_path: Path, stride: int) -> None:
+    """Clips that overlap are decoded once, others each on its own; whoever reads them, the cache is the same."""
+    folder, base = dataset(tmp_path / "d", (12, 9, 20)), toy_base(tmp_path / "base")
+    window = {"stride": stride}
+    for workers in (0, 2):
+        prepare(folder, tmp_path / f"cache{workers}", base, controls=("text",), window=window, workers=workers)
+    assert snapshot(tmp_path / "cache2") == snapshot(tmp_path / "cache0")
+    cache, read = Cache.open(tmp_path / "cache0"), Dataset.open(folder)
+    for index in range(len(cache)):
+        info = cache.info(index)
+        clip = read.read_clip(info["episode"], info["start"], Window(**cache.header.window))
+        alone = base.codec().encode(torch.from_numpy(clip.video_VTHWC)[None])[0]
+        assert torch.allclose(cache.tensors(index)["latent"].float(), alone, atol=2e-3)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_fault_found_while_reading_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    folder, base = dataset(tmp_path / "d"), toy_base(tmp_path / "base")
+    frames = Dataset.frames
+
+    def failing(self: Dataset, episode: int, *others: Any) -> np.ndarray:
+        if episode == 2:
+            raise ValueError("file.mp4: decoding failed")
+        return frames(self, episode, *others)
+
+    monkeypatch.setattr(Dataset, "frames", failing)
+    with pytest.raises(ValueError, match=r"^file\.mp4: decoding failed$"):
+        prepare(folder, tmp_path / "cache", base, controls=("text",), window={}, workers=workers)
+
+
+def test_fewer_than_no_processes(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--workers must not be negative, got -1"):
+        prepare(tmp_path, tmp_path / "cache", toy_base(tmp_path / "base"), controls=("text",), window={}, workers=-1)
+    assert not (tmp_path / "cache").exists()
+
+
 def fail_after(monkeypatch: pytest.MonkeyPatch, num_entries: int, error: BaseException) -> None:
     add, count = CacheWriter.add, iter(range(100))
 
