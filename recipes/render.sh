@@ -9,5 +9,5 @@ world() {
 mkdir -p "$out"
 [ -d "$out/tabletop-heldout" ] || cp -r samples/tabletop-heldout "$out/"
 world tabletop 3600 160
-world rooms 1000 40
+world rooms 2000 40
 world street 1350 20

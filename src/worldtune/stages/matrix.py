@@ -109,7 +109,14 @@ PLANS: dict[str, Plan] = {
         window={"stride": 8},
         settings=REACH,
     ),
-    "camera": Plan(sample="rooms", epochs=_epochs(11, 3.52), num_clips=48, window={"stride": 8}, settings=PATHS),
+    "camera": Plan(
+        sample="rooms",
+        epochs=_epochs(11, 3.52),
+        most_steps={"diffusion": 3000, "autoregressive": 1000},
+        num_clips=48,
+        window={"stride": 8},
+        settings=PATHS,
+    ),
     "multiview": Plan(
         sample="street",
         epochs=_epochs(12, 4),
