@@ -1,10 +1,10 @@
-"""Time and memory of a training step at real size, with random weights: python -m benchmarks.real_size --model NAME.
+"""Time and memory of a training step at real size, with random weights: does it fit my GPU, and how long will it take?
 
 The step is the one of `worldtune train`: fp32 weights, computed in bf16, its loop, loss, clipping and optimizer; blocks
 are recomputed in the backward pass. No released weights are needed: neither time nor memory depend on their values.
 
-    python -m benchmarks.real_size --model cosmos-7b-video2world --frames 121 --height 704 --width 1280 --train lora
-    python -m benchmarks.real_size --model cosmos-5b-video2world --frames 33 --height 640 --width 1024 --train lora
+    python -m benchmarks.real_size diffusion cosmos-7b-video2world --frames 121 --height 704 --width 1280
+    python -m benchmarks.real_size autoregressive cosmos-5b-video2world --frames 33 --height 640 --width 1024
 """
 
 import argparse
@@ -46,37 +46,30 @@ class Case:
     text_width: int
 
 
-def case(name: str, frames: int, height: int, width: int, device: torch.device) -> Case:
-    """A model of random weights and a clip of random content. ValueError for a name of neither family."""
-    draw = torch.Generator().manual_seed(0)
+def case(family: str, name: str, frames: int, height: int, width: int, device: torch.device) -> Case:
+    """A model of random weights and a clip of random content, on the grid of Cosmos' tokenizers. ValueError for a name
+    that the family does not have."""
+    draw, latent_frames = torch.Generator().manual_seed(0), 1 + (frames - 1) // 8
     with torch.device(device):
-        if name in latent_models.PRESETS:
-            grid = 1 + (frames - 1) // 8, height // 8, width // 8
-            latent_config = latent_models.preset(name)
-            model: nn.Module = DiffusionModel(latent_config, Widths(text=latent_config.text_channels))
-            latents = torch.randn(1, 1, *grid, 16, generator=draw, device="cpu")
-            return Case(
-                family=diffusion,
-                model=model,
-                objective=diffusion.Objective(),
-                target=latents,
-                text_width=latent_config.text_channels,
-            )
-        config = token_models.preset(name)
-        grid = 1 + (frames - 1) // 8, height // 16, width // 16
-        ids = torch.randint(config.vocab_size, (1, 1, *grid), generator=draw, device="cpu")
-        return Case(
-            family=autoregressive,
-            model=VideoTransformer(config, Widths(text=config.text_channels)),
-            objective=autoregressive.Objective(),
-            target=ids,
-            text_width=config.text_channels,
-        )
+        if family == "diffusion":
+            config = latent_models.preset(name)
+            model: nn.Module = DiffusionModel(config, Widths(text=config.text_channels))
+            shape = 1, 1, latent_frames, height // 8, width // 8, config.latent_channels
+            target = torch.randn(shape, generator=draw, device="cpu")
+            objective: Any = diffusion.Objective()
+        else:
+            tokens = token_models.preset(name)
+            config, model = tokens, VideoTransformer(tokens, Widths(text=tokens.text_channels))
+            shape = 1, 1, latent_frames, height // 16, width // 16
+            target = torch.randint(tokens.vocab_size, shape, generator=draw, device="cpu")
+            objective = autoregressive.Objective()
+    room = diffusion if family == "diffusion" else autoregressive
+    return Case(family=room, model=model, objective=objective, target=target, text_width=config.text_channels)
 
 
 def measure(words: argparse.Namespace, where: Processes) -> dict[str, Any]:
     """Seconds of every step after the first, and the most memory that was ever taken."""
-    chosen = case(words.model, words.frames, words.height, words.width, where.device)
+    chosen = case(words.family, words.model, words.frames, words.height, words.width, where.device)
     family, model = chosen.family, chosen.model
     config = adapters.AdapterConfig(train=words.train, rank=words.rank)
     adapters.adapt(model, config, targets=family.adapter_targets(model), condition=[], seed=0)
@@ -121,7 +114,8 @@ def measure(words: argparse.Namespace, where: Processes) -> dict[str, Any]:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help=", ".join([*latent_models.PRESETS, *token_models.PRESETS]))
+    parser.add_argument("family", choices=("diffusion", "autoregressive"))
+    parser.add_argument("model", help=", ".join([*latent_models.PRESETS, *token_models.PRESETS]))
     parser.add_argument("--frames", type=int, default=33)
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=640)
