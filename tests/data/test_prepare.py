@@ -1,6 +1,7 @@
 """The prepare stage: encodes once, continues after a kill or a full disk, refuses what does not belong together."""
 
 import errno
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import torch
 
 from tests.data.recordings import dataset, episode, snapshot, truncate
 from tests.data.toy_base import toy_base
+from worldtune.contract import rooms
 from worldtune.contract.cache import Cache, CacheWriter
 from worldtune.dataset import Dataset, Window, write_dataset
+from worldtune.stages.clip_reader import ClipReader
 from worldtune.stages.prepare import prepare
 
 VIDEO = "videos/observation.images.front/chunk-000/file-000.mp4"
@@ -83,6 +86,21 @@ def test_further_processes_change_nothing(tmp_path: Path, stride: int) -> None:
         clip = read.read_clip(info["episode"], info["start"], Window(**cache.header.window))
         alone = base.codec().encode(torch.from_numpy(clip.video_VTHWC)[None])[0]
         assert torch.allclose(cache.tensors(index)["latent"].float(), alone, atol=2e-3)
+
+
+def test_a_reader_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    """As systems that do not fork do."""
+    opened = Dataset.open(dataset(tmp_path / "d"))
+    window = Window(num_frames=5, height_px=16, width_px=16)
+    grid = toy_base(tmp_path / "base").codec().grid(views=1, frames=5, height_px=16, width_px=16)
+    reader = ClipReader(
+        dataset=opened, window=window, grid=grid, configs={"text": rooms.load("controls", "text").Config()}
+    )
+    refs = opened.windows(window)[0][:3]
+    here, there = (one.read(refs) for one in (reader, pickle.loads(pickle.dumps(reader))))
+    assert [read.clip.id for read in there] == [read.clip.id for read in here]
+    for mine, theirs in zip(here, there, strict=True):
+        assert np.array_equal(mine.clip.video_VTHWC, theirs.clip.video_VTHWC)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
