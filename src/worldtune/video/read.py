@@ -127,7 +127,8 @@ def _first_frame(path: Path) -> tuple[np.ndarray, int]:
 
 
 def _pixels(frame: Any, to_rgb: VideoReformatter) -> np.ndarray:
-    # A frame that converts itself makes a converter, threads and all, for itself alone: 5 ms, against 0.05 for 64 px.
+    # A frame that converts itself makes a converter, threads and all, for itself alone: at 64 px 0.6 ms, and 5 ms on a
+    # busy machine, against 0.04 ms.
     pixels_HWC = to_rgb.reformat(frame, format="rgb24").to_ndarray()
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels_HWC, turns)) if turns else pixels_HWC
