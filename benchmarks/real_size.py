@@ -52,19 +52,17 @@ def case(family: str, name: str, frames: int, height: int, width: int, device: t
     draw, latent_frames = torch.Generator().manual_seed(0), 1 + (frames - 1) // 8
     with torch.device(device):
         if family == "diffusion":
+            room: Any = diffusion
             config = latent_models.preset(name)
             model: nn.Module = DiffusionModel(config, Widths(text=config.text_channels))
             shape = 1, 1, latent_frames, height // 8, width // 8, config.latent_channels
             target = torch.randn(shape, generator=draw, device="cpu")
-            objective: Any = diffusion.Objective()
         else:
-            tokens = token_models.preset(name)
+            room, tokens = autoregressive, token_models.preset(name)
             config, model = tokens, VideoTransformer(tokens, Widths(text=tokens.text_channels))
             shape = 1, 1, latent_frames, height // 16, width // 16
             target = torch.randint(tokens.vocab_size, shape, generator=draw, device="cpu")
-            objective = autoregressive.Objective()
-    room = diffusion if family == "diffusion" else autoregressive
-    return Case(family=room, model=model, objective=objective, target=target, text_width=config.text_channels)
+    return Case(family=room, model=model, objective=room.Objective(), target=target, text_width=config.text_channels)
 
 
 def measure(words: argparse.Namespace, where: Processes) -> dict[str, Any]:

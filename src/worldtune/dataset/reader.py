@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -168,14 +167,13 @@ class Dataset:
                 needed = f"a clip from {start} needs {indices[-1] + 1}"
                 raise ValueError(f"{self.folder}: episode {episode} has {info.length} frames, {needed}")
         wanted = np.unique(np.concatenate(indices_by_clip))
-        videos, pictures = [], []
+        videos, transforms = [], []
         for view in self.views:
-            video_THWC, pixels = resize(
-                self.frames(episode, view, wanted.tolist()), window.height_px, window.width_px, window.resize
-            )
+            frames_THWC = self.frames(episode, view, wanted.tolist())
+            video_THWC, pixels = resize(frames_THWC, window.height_px, window.width_px, window.resize)
             videos.append(video_THWC)
-            pictures.append(pixels)
-        video_VTHWC, signals = np.stack(videos), self._resized(self.signals(episode), pictures)
+            transforms.append(pixels)
+        video_VTHWC, signals = np.stack(videos), self._resized(self.signals(episode), transforms)
         return [
             Clip(
                 id=self.clip_id(episode, start),
@@ -192,16 +190,16 @@ class Dataset:
         ]
 
     @staticmethod
-    def _resized(signals: dict[str, np.ndarray], pictures: Sequence[Any]) -> dict[str, np.ndarray]:
-        """Signals of an episode whose pictures of each view were resized: lenses follow."""
+    def _resized(signals: dict[str, np.ndarray], transforms: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Signals of an episode whose views were resized by these pixel transforms: lenses follow."""
         if INTRINSICS not in signals:
             return signals
         lens_VT4 = signals[INTRINSICS]
         if lens_VT4.dtype.kind not in "f":
             # Half a pixel matters: a lens recorded in whole numbers need not be one after a resize.
             lens_VT4 = lens_VT4.astype(np.float32)
-        resized = [resized_intrinsics(lens_T4, pixels) for lens_T4, pixels in zip(lens_VT4, pictures, strict=True)]
-        return {**signals, INTRINSICS: np.stack(resized).astype(lens_VT4.dtype)}
+        resized = [resized_intrinsics(lens_T4, pixels) for lens_T4, pixels in zip(lens_VT4, transforms, strict=True)]
+        return {**signals, INTRINSICS: np.stack(resized)}
 
     def _texts(self, episode: EpisodeInfo, start_frame: int) -> tuple[str, ...]:
         if episode.num_tasks == 1:
