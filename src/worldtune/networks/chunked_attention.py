@@ -52,8 +52,7 @@ def _weights(q_XCD: Tensor, k_XMD: Tensor, causal: bool) -> Tensor:
     scores_XCM = torch.baddbmm(q_XCD.new_zeros(1), q_XCD, k_XMD.mT, beta=0, alpha=q_XCD.shape[-1] ** -0.5)
     if causal:
         queries, keys = scores_XCM.shape[1:]
-        ahead_CM = torch.ones(queries, keys, dtype=torch.bool, device=q_XCD.device).triu(keys - queries + 1)
-        scores_XCM.masked_fill_(ahead_CM, -torch.inf)
+        scores_XCM[..., keys - queries :] += q_XCD.new_full((queries, queries), -torch.inf).triu(1)
     return scores_XCM.softmax(-1)
 
 

@@ -6,7 +6,6 @@ Shape legend: B batch, N tokens, M keys, S rows, L text rows, H query heads, K k
 tables: half of it), C channels of the text.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,32 +13,10 @@ from worldtune.families.autoregressive.attention import attention
 from worldtune.families.autoregressive.cache import LayerCache
 from worldtune.families.autoregressive.config import NetworkConfig
 from worldtune.families.autoregressive.guide import Rows
+from worldtune.networks.rms_norm import RMSNorm, Rotary, rotate
 
 HEAD_NORM_EPS = 1e-5
 """Added to the mean square of a head's query or key: NVIDIA's networks pass their norm_eps to the other norms only."""
-
-
-def rotate(x_BHNE: Tensor, cos_NE: Tensor, sin_NE: Tensor) -> Tensor:
-    """Rotary embedding in half-split order: channel i turns with channel i + E / 2."""
-    a, b = x_BHNE.chunk(2, dim=-1)
-    return torch.cat([a * cos_NE - b * sin_NE, b * cos_NE + a * sin_NE], dim=-1)
-
-
-class RMSNorm(nn.Module):
-    """Root-mean-square norm over the last axis; returns the dtype of its input."""
-
-    def __init__(self, dim: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(dim))
-        self.eps = eps
-
-    def reset_parameters(self) -> None:
-        """Ones."""
-        nn.init.ones_(self.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Same shape and dtype as x."""
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
 
 class Attention(nn.Module):
@@ -59,19 +36,25 @@ class Attention(nn.Module):
     def _heads(self, x_BND: Tensor) -> Tensor:
         return x_BND.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
-    def queries(self, x_BND: Tensor) -> Tensor:
-        """[B, H, N, E]."""
-        q_BHNE = self._heads(self.to_q(x_BND))
-        return q_BHNE if self.norm_q is None else self.norm_q(q_BHNE)
+    def queries(self, x_BND: Tensor, rotary: Rotary | None = None) -> Tensor:
+        """[B, H, N, E]; `rotary` is (cos, sin), each [N, E / 2]."""
+        return _placed(self._heads(self.to_q(x_BND)), self.norm_q, rotary)
 
-    def keys_values(self, context_BMC: Tensor) -> tuple[Tensor, Tensor]:
-        """Two [B, K, M, E]."""
+    def keys_values(self, context_BMC: Tensor, rotary: Rotary | None = None) -> tuple[Tensor, Tensor]:
+        """Two [B, K, M, E], of which keys turn."""
         k_BKME, v_BKME = self._heads(self.to_k(context_BMC)), self._heads(self.to_v(context_BMC))
-        return k_BKME if self.norm_k is None else self.norm_k(k_BKME), v_BKME
+        return _placed(k_BKME, self.norm_k, rotary), v_BKME
 
     def project(self, out_BHNE: Tensor) -> Tensor:
         """[B, N, D]."""
         return self.to_out(out_BHNE.transpose(1, 2).flatten(2))
+
+
+def _placed(x_BHNE: Tensor, norm: RMSNorm | None, rotary: Rotary | None) -> Tensor:
+    """Normalised and turned, each only if the network does."""
+    if norm is not None:
+        return norm(x_BHNE, rotary)
+    return x_BHNE if rotary is None else rotate(x_BHNE, rotary)
 
 
 class MLP(nn.Module):
@@ -130,9 +113,8 @@ class Block(nn.Module):
         return x_BND + self.mlp(self.mlp_norm(x_BND))
 
     def _attend_self(self, x_BND: Tensor, rows: Rows, cache: LayerCache | None) -> Tensor:
-        layer = self.self_attention
-        q_BHNE, (k_BKNE, v_BKNE) = layer.queries(x_BND), layer.keys_values(x_BND)
-        q_BHNE, k_BKNE = rotate(q_BHNE, rows.cos_NE, rows.sin_NE), rotate(k_BKNE, rows.cos_NE, rows.sin_NE)
+        layer, rotary = self.self_attention, (rows.cos_NE, rows.sin_NE)
+        q_BHNE, (k_BKNE, v_BKNE) = layer.queries(x_BND, rotary), layer.keys_values(x_BND, rotary)
         if cache is not None:
             cache.keys_BKSE[:, :, : k_BKNE.shape[2]] = k_BKNE
             cache.values_BKSE[:, :, : k_BKNE.shape[2]] = v_BKNE

@@ -92,7 +92,7 @@ class _Heads:
         self._halves_RI2F = self.turning_RIE.unflatten(-1, (2, -1))
 
     def turn(self, cos_1F: Tensor, sin_2F: Tensor) -> None:
-        """`blocks.rotate` of queries and keys, in place."""
+        """`rms_norm.rotate` of queries and keys, in place."""
         swapped_RI2F = self._halves_RI2F.flip(-2)
         self._halves_RI2F.mul_(cos_1F).addcmul_(swapped_RI2F, sin_2F)
 
@@ -146,7 +146,7 @@ class _Cross:
 
 
 class _Norm:
-    """`blocks.RMSNorm`, on CPUs in four operations instead of torch's eight."""
+    """`RMSNorm`, on CPUs in four operations instead of torch's eight."""
 
     def __init__(self, weight: Tensor, eps: float, dtype: torch.dtype) -> None:
         size = weight.shape[-1]

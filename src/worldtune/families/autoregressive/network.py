@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from worldtune.contract.condition import Widths
-from worldtune.families.autoregressive.blocks import Block, CrossAttention, RMSNorm, depth_std, initialise_attention
+from worldtune.families.autoregressive.blocks import Block, CrossAttention, depth_std, initialise_attention
 from worldtune.families.autoregressive.cache import Cache, LayerCache
 from worldtune.families.autoregressive.config import NetworkConfig
 from worldtune.families.autoregressive.guide import Rows, position_tables, text_mask
 from worldtune.families.autoregressive.inject import DenseInjection, FrameInjection, ViewEmbedding, embedding_table
 from worldtune.families.autoregressive.layout import Layout
+from worldtune.networks.rms_norm import RMSNorm
 
 
 class VideoTransformer(nn.Module):

@@ -31,7 +31,7 @@ class Scores:
     cross_entropy: Tensor
     log_z_squared: Tensor
     accuracy: Tensor
-    """Share of tokens whose likeliest id is right."""
+    """Share of tokens whose likeliest id is right; of equally likely ones any will do."""
 
 
 def score(output: nn.Linear, hidden_MD: Tensor, targets_M: Tensor, z_loss: float) -> Scores:
@@ -55,21 +55,19 @@ class _Score(torch.autograd.Function):
         with torch.autocast(device, enabled=False):
             used_XD = weight_XD.to(hidden_MD.dtype)
             for hidden_mD, targets_m in zip(hidden_MD.split(size), targets_M.split(size), strict=True):
-                logits_mX = F.linear(hidden_mD, used_XD).float()
-                log_z_m = logits_mX.logsumexp(-1)
-                nll_m = log_z_m - logits_mX.gather(1, targets_m[:, None]).squeeze(1)
-                right_m = (logits_mX.argmax(-1) == targets_m).float()
-                parts.append(torch.stack([nll_m, log_z_m.square(), right_m]))
+                exp_mX, sum_m, scores_3m = _exponentials(F.linear(hidden_mD, used_XD).float(), targets_m)
+                parts.append(scores_3m)
                 if not (needs_hidden or needs_weight):
                     continue
-                grad_mX = _logits_gradient(logits_mX, log_z_m, targets_m, z_loss, len(targets_M)).to(hidden_MD.dtype)
+                grad_mX = _gradient(exp_mX, sum_m, scores_3m[1], targets_m, z_loss, len(targets_M)).to(hidden_MD.dtype)
                 if needs_hidden:
                     grads_hidden.append(grad_mX @ used_XD)
                 if grad_XD is not None:
                     _add_product(grad_XD, grad_mX, hidden_mD)
         ctx.grad_hidden_MD = torch.cat(grads_hidden) if needs_hidden else None
         ctx.grad_XD = None if grad_XD is None else grad_XD.to(weight_XD.dtype)
-        cross_entropy, log_z_squared, accuracy = torch.cat(parts, 1).mean(1).unbind()
+        nll_M, log_z_M, right_M = torch.cat(parts, 1)
+        cross_entropy, log_z_squared, accuracy = nll_M.mean(), log_z_M.square().mean(), right_M.mean()
         ctx.mark_non_differentiable(cross_entropy, log_z_squared, accuracy)
         return cross_entropy + z_loss * log_z_squared, cross_entropy, log_z_squared, accuracy
 
@@ -80,12 +78,21 @@ class _Score(torch.autograd.Function):
         return *(None if grad is None else grad * grad_loss.to(grad.dtype) for grad in grads), None, None, None
 
 
-def _logits_gradient(logits_mX: Tensor, log_z_m: Tensor, targets_m: Tensor, z_loss: float, count: int) -> Tensor:
-    """(p (1 + 2 z_loss log Z) - [is target]) / count, in the memory of the logits."""
-    grad_mX = logits_mX.sub_(log_z_m[:, None]).exp_()
-    grad_mX *= ((1 + 2 * z_loss * log_z_m) / count)[:, None]
-    grad_mX.scatter_add_(1, targets_m[:, None], torch.full_like(log_z_m, -1 / count)[:, None])
-    return grad_mX
+def _exponentials(logits_mX: Tensor, targets_m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """exp(logits - their greatest), in the memory of the logits; its sum; and [-log p(target), log Z, is right]."""
+    greatest_m = logits_mX.amax(-1)
+    shifted_m = logits_mX.sub_(greatest_m[:, None]).gather(1, targets_m[:, None]).squeeze(1)
+    exp_mX = logits_mX.exp_()
+    sum_m = exp_mX.sum(-1)
+    log_sum_m = sum_m.log()
+    scores_3m = torch.stack([log_sum_m - shifted_m, log_sum_m + greatest_m, (shifted_m == 0).float()])
+    return exp_mX, sum_m, scores_3m
+
+
+def _gradient(exp_mX: Tensor, sum_m: Tensor, log_z_m: Tensor, targets_m: Tensor, z_loss: float, count: int) -> Tensor:
+    """Of the loss by the logits, (p (1 + 2 z_loss log Z) - [is target]) / count, in the memory of exp."""
+    grad_mX = exp_mX.mul_(((1 + 2 * z_loss * log_z_m) / (count * sum_m))[:, None])
+    return grad_mX.scatter_add_(1, targets_m[:, None], torch.full_like(log_z_m, -1 / count)[:, None])
 
 
 def _add_product(sum_XD: Tensor, grad_mX: Tensor, hidden_mD: Tensor) -> None:

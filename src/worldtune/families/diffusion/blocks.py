@@ -13,23 +13,9 @@ from torch import Tensor, nn
 
 from worldtune.families.diffusion.attention import attention
 from worldtune.families.diffusion.config import NetworkConfig
-from worldtune.families.diffusion.headnorm import NORM_EPS, Rotary, norm_and_rotate
+from worldtune.networks.rms_norm import RMSNorm, Rotary
 
-
-class RMSNorm(nn.Module):
-    """The weight of a root-mean-square norm."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(dim))
-
-    def reset_parameters(self) -> None:
-        """Ones."""
-        nn.init.ones_(self.weight)
-
-    def forward(self, x_BNHD: Tensor, rotary: Rotary | None = None) -> Tensor:
-        """Norm over the last axis, then rotation if there is one. Same shape and dtype."""
-        return norm_and_rotate(x_BNHD, self.weight, rotary)
+NORM_EPS = 1e-6
 
 
 class Modulation(nn.Module):
@@ -64,8 +50,8 @@ class Attention(nn.Module):
         self.to_k = nn.Linear(context_channels, config.width, bias=False)
         self.to_v = nn.Linear(context_channels, config.width, bias=False)
         self.to_out = nn.Linear(config.width, config.width, bias=False)
-        self.norm_q = RMSNorm(config.head_dim)
-        self.norm_k = RMSNorm(config.head_dim)
+        self.norm_q = RMSNorm(config.head_dim, NORM_EPS)
+        self.norm_k = RMSNorm(config.head_dim, NORM_EPS)
         self.heads = (config.num_heads, config.head_dim)
 
     def forward(self, x_BND: Tensor, context_BMD: Tensor, rotary: Rotary | None) -> Tensor:

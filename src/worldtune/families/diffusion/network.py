@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldtune.contract.condition import Widths
-from worldtune.families.diffusion.blocks import Block, Modulation, RMSNorm, modulate
+from worldtune.families.diffusion.blocks import NORM_EPS, Block, Modulation, modulate
 from worldtune.families.diffusion.config import NetworkConfig
 from worldtune.families.diffusion.inject import DenseInjection, FrameInjection
 from worldtune.families.diffusion.positions import LearnablePositions, rotary_tables, sincos_positions
 from worldtune.families.diffusion.tokens import TokenChannels
 from worldtune.families.diffusion.views import TrajectoryChannels, ViewChannels
+from worldtune.networks.rms_norm import RMSNorm
 
 
 def sinusoid(c_noise: Tensor, width: int) -> Tensor:
@@ -124,7 +125,7 @@ class GeneralDIT(nn.Module):
         patch = config.patch_spatial
         self.patch_embed = nn.Linear(config.input_channels * patch**2, config.width, bias=False)
         self.timestep = TimestepEmbedding(config.width)
-        self.timestep_norm = RMSNorm(config.width)
+        self.timestep_norm = RMSNorm(config.width, NORM_EPS)
         self.learnable_positions = LearnablePositions(config) if config.positions == "learnable" else None
         self.view_channels = ViewChannels(config) if config.num_views else None
         self.trajectory_channels = TrajectoryChannels(config) if config.trajectory_numbers else None
