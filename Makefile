@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo rendered matrix test check format benchmark clean
+.PHONY: setup demo rendered matrix test test-slow check format benchmark clean
 
 .venv/runtime: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -29,6 +29,9 @@ matrix: rendered        ## all tasks on both bases, three seeds: hours on a lapt
 
 test: .venv/dev         ## all tests, at most 15 minutes on 2 cores
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+test-slow: .venv/dev    ## tests that start processes or compile: minutes, the latter need a C++ compiler
+	WORLDTUNE_SLOW=1 $(BIN)/python -m pytest tests/training/test_parallel.py tests/networks
 
 check: .venv/dev        ## lint, types, import walls
 	$(BIN)/ruff check .

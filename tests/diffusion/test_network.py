@@ -177,7 +177,7 @@ def test_log_variance_by_hand() -> None:
 
 
 @pytest.mark.parametrize("config", [TOY, TOY_MULTIVIEW])
-def test_compiled_block_and_checkpointed_block_agree(config: NetworkConfig) -> None:
+def test_block_and_checkpointed_block_agree(config: NetworkConfig) -> None:
     """Nothing in a block depends on state outside its arguments."""
     net, given = network(config), inputs(config, views=3 if config.num_views else 1)
     wanted = net(**given)

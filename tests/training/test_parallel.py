@@ -14,7 +14,7 @@ from worldtune.training.batches import rows
 from worldtune.training.ema import EmaConfig
 from worldtune.training.loop import LoopConfig
 from worldtune.training.optim import OptimConfig
-from worldtune.training.parallel import ParallelConfig, processes, wrap
+from worldtune.training.parallel import ParallelConfig, Processes, processes, wrap
 from worldtune.training.state import TrainState
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +69,13 @@ def test_alone_without_torchrun() -> None:
     with processes() as where:
         assert (where.rank, where.size, where.is_first) == (0, 1, True)
         assert where.mean(torch.tensor(3.0)) == 3.0
+
+
+def test_a_missing_compiler_is_named_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    world = toy_world()
+    with pytest.raises(ValueError, match=r"parallel.compile.*no-such-compiler"):
+        wrap(world, [world.up], ParallelConfig(compile=True), Processes(), entry="loss", bf16=False)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ One process needs nothing of this. Under `torchrun` every process holds a shard 
 
 import functools
 import os
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ class ParallelConfig:
     activation_checkpointing: bool = False
     """Recompute each unit in the backward pass instead of keeping its activations."""
     compile: bool = False
-    """Compile each unit with torch.compile: slower to start, faster per step."""
+    """Compile each unit with torch.compile: a minute slower to start, faster per step. CPUs need a C++ compiler."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,10 @@ def wrap(
     """Move the model to its device and prepare its units, in place; names of parameters stay.
 
     `entry` is the method of the model through which the loss is computed. Optimizers must be made afterwards.
+    ValueError when something is to be compiled for a CPU and there is no C++ compiler.
     """
+    if config.compile and where.device.type == "cpu":
+        _require_compiler()
     for unit in units:
         if config.activation_checkpointing:
             unit.forward = functools.partial(checkpoint, unit.forward, use_reentrant=False)  # type: ignore[method-assign]
@@ -92,6 +97,16 @@ def wrap(
     for module in [*units, model]:
         fully_shard(module, mesh=mesh, mp_policy=policy)
     register_fsdp_forward_method(model, entry)
+
+
+def _require_compiler() -> None:
+    """Torch finds out in the middle of the first step, in many lines."""
+    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(name) is None:
+        raise ValueError(
+            f"parallel.compile: a network is compiled for this CPU by {name}, which is not installed: install it, "
+            "name another C++ compiler in CXX, or leave parallel.compile false"
+        )
 
 
 def communicate_gradients(model: nn.Module, now: bool) -> None:
