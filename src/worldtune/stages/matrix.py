@@ -126,7 +126,7 @@ PLANS: dict[str, Plan] = {
     "multiview_trajectory": Plan(
         sample="street",
         epochs=_epochs(19, 6),
-        most_steps={"diffusion": 3000, "autoregressive": 560},
+        most_steps={"diffusion": 2000, "autoregressive": 560},
         num_clips=32,
         window={"stride": 8},
         settings=DRIVES,
