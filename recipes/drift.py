@@ -65,15 +65,11 @@ class Reader:
     """Reads a control from video, chunk by chunk."""
 
     control: str
-    config: Any
-    """The run's settings of the control."""
     judge: probes.Judge
 
     def commanded_TD(self, clip: Clip, grid: Grid) -> np.ndarray:
         """What a clip shows by its own recording."""
-        targets_TD: np.ndarray = self.judge.room.targets(
-            rooms.load("controls", self.control).align(clip, grid, self.config)
-        )
+        targets_TD: np.ndarray = self.judge.room.targets(rooms.load("controls", self.control).align(clip, grid))
         return targets_TD
 
     def errors(self, video_VTHWC: np.ndarray, commanded_TD: np.ndarray) -> dict[str, list[float]]:
@@ -93,7 +89,7 @@ def reader_of(run: Run, control: str) -> Reader:
     if room is None:
         raise ValueError(f"{control} cannot be read from video")
     judge = probes.judge(control, room, source, Console(stderr=True))
-    return Reader(control=control, config=run.control[control], judge=judge)
+    return Reader(control=control, judge=judge)
 
 
 def long_clips(steered: Steered, count: int, chunks: int) -> list[Clip]:

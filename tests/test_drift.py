@@ -89,7 +89,7 @@ def test_a_fault_shows_in_its_chunk() -> None:
         num_looks=1,
         stride=1,
     )
-    found = drift.Reader(control="action", config=None, judge=judge).errors(np.empty(0), commanded_TD)
+    found = drift.Reader(control="action", judge=judge).errors(np.empty(0), commanded_TD)
     assert found == {"action_error_std": [0, 0, 2, 0]}, "in deviations, without the number that cannot be read"
 
 

@@ -1,5 +1,6 @@
 """The cache format: whole entries, strict headers, clear errors."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def header(**changes: object) -> CacheHeader:
         "dataset_identity": "1",
         "window": {"num_frames": 5},
         "grid": GRID,
-        "controls": {"text": {}},
+        "controls": ["text"],
         "arrays": {"text/tokens": [1, 4, 2]},
     }
     return CacheHeader(**{**values, **changes})
@@ -50,6 +51,17 @@ def test_round_trip_pads_arrays_and_keeps_order(tmp_path: Path) -> None:
     tokens = cache.tensors(1)["text/tokens"]
     assert tokens.shape == (1, 4, 2)
     assert tokens[0, :, 0].tolist() == [1, 0, 0, 0]
+
+
+def test_a_header_with_settings_of_controls_is_still_read_and_continued(tmp_path: Path) -> None:
+    """As earlier versions wrote it. None of the settings decided what was cached."""
+    filled(tmp_path).finish([f"clip-{number}" for number in range(4)])
+    path = tmp_path / "header.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "controls": {"text": {"dropout": 0.1}}}))
+    assert Cache.open(tmp_path).header == header()
+    CacheWriter(tmp_path, header())
+    with pytest.raises(ValueError, match="another controls"):
+        CacheWriter(tmp_path, header(controls=["action", "text"]))
 
 
 def test_an_unfinished_cache_is_refused_and_can_be_continued(tmp_path: Path) -> None:

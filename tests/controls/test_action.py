@@ -46,7 +46,7 @@ def counting() -> np.ndarray:
 
 
 def aligned(actions: np.ndarray) -> np.ndarray:
-    return action.align(clip(actions), GRID, action.Config())["frames"]
+    return action.align(clip(actions), GRID)["frames"]
 
 
 def arrays(seed: int = 0, batch: int = 2) -> dict[str, torch.Tensor]:
@@ -88,7 +88,7 @@ def test_the_action_that_leads_out_of_the_clip_is_not_read():
 )
 def test_bad_actions_are_named(actions: np.ndarray | None, words: str):
     with pytest.raises(ValueError, match=words):
-        action.align(clip(actions), GRID, action.Config())
+        action.align(clip(actions), GRID)
 
 
 def fitted(clips: list[np.ndarray], config: action.Config | None = None) -> nn.Module:
@@ -257,18 +257,16 @@ def gripper_clip(seed: int) -> Clip:
 
 def test_reach_is_the_way_from_the_first_state_and_reads_no_later_one():
     given = gripper_clip(3)
-    reached = action.align(given, GRID, action.Config())["reached"]
+    reached = action.align(given, GRID)["reached"]
     states = given.features["observation.state"][:, :6]
     assert not reached[0].any()
     assert np.allclose(reached[1:].reshape(8, 6), states[1:] - states[0], atol=1e-5)
     given.features["observation.state"][1:] = 1e6
-    assert (action.align(given, GRID, action.Config())["reached"] == reached).all()
+    assert (action.align(given, GRID)["reached"] == reached).all()
 
 
 def test_reach_is_told_when_asked_for_and_missed_where_it_is_not():
-    aligned_arrays = {
-        k: torch.from_numpy(v)[None] for k, v in action.align(gripper_clip(3), GRID, action.Config()).items()
-    }
+    aligned_arrays = {k: torch.from_numpy(v)[None] for k, v in action.align(gripper_clip(3), GRID).items()}
     without, config = action.encoder(aligned_arrays, action.Config()), action.Config(reach=True)
     encoder = action.encoder(aligned_arrays, config)
     assert encoder.widths.frame == without.widths.frame + 6 * R

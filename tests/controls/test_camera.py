@@ -58,7 +58,7 @@ def clip(poses: np.ndarray, lens: object = LENS_PX, size_px: tuple[int, int] = (
 
 
 def aligned(poses: np.ndarray, grid: Grid = GRID, lens: object = LENS_PX) -> dict[str, torch.Tensor]:
-    arrays = camera.align(clip(poses, lens), grid, camera.Config())
+    arrays = camera.align(clip(poses, lens), grid)
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
 
@@ -154,7 +154,7 @@ def test_the_lens_follows_crop_and_resize(tmp_path: Path):
         write_dataset(tmp_path / name, [recorded], fps_hz=10)
     window = Window(num_frames=9, height_px=24, width_px=32)
     read = [Dataset.open(tmp_path / name).read_clip(0, 0, window) for name in ("large", "small")]
-    large, small = (camera.align(one, GRID, camera.Config()) for one in read)
+    large, small = (camera.align(one, GRID) for one in read)
     assert np.allclose(large["lens"], np.array([20, 24, 15, 10]) / 8)
     assert all(np.allclose(large[name], small[name]) for name in small)
 
@@ -173,7 +173,7 @@ def test_a_slower_window_keeps_the_poses_of_the_frames_it_shows(tmp_path: Path):
     recorded = Episode(name="a", videos={"m": one.video_VTHWC[0]}, fps_hz=10, texts="", features=one.features)
     dataset = Dataset.open(write_dataset(tmp_path / "d", [recorded], fps_hz=10))
     read = dataset.read_clip(0, 1, Window(num_frames=9, height_px=24, width_px=32, fps_hz=5))
-    found = camera.align(read, GRID, camera.Config())["first_from_camera"]
+    found = camera.align(read, GRID)["first_from_camera"]
     wanted = aligned(one.features[camera.WORLD_FROM_CAMERA][:, 1::2])["first_from_camera"]
     assert np.allclose(found, wanted, atol=1e-5)
 
@@ -274,14 +274,14 @@ def broken(change: Callable[[np.ndarray], object]) -> np.ndarray:
 )
 def test_bad_cameras_are_named(poses: np.ndarray, lens: object, size_px: tuple[int, int], words: str):
     with pytest.raises(ValueError, match=words):
-        camera.align(clip(poses, lens, size_px), GRID, camera.Config())
+        camera.align(clip(poses, lens, size_px), GRID)
 
 
 def test_missing_poses_are_named():
     one = clip(wandering())
     del one.features[camera.WORLD_FROM_CAMERA]
     with pytest.raises(ValueError, match="needs the feature 'camera.world_from_camera'"):
-        camera.align(one, GRID, camera.Config())
+        camera.align(one, GRID)
 
 
 @pytest.mark.parametrize("setting", [{"dropout": 1.5}, {"inject": "ray"}, {"scale": "m"}, {"rays": "first"}])
@@ -312,7 +312,7 @@ def test_it_starts_at_zero_and_then_matters(tmp_path: Path, name: str, inject: s
     else:
         family, grid, target, lens, size_px = autoregressive, AR_GRID, ar_toy.tokens(), LENS_PX, (24, 32)
         ar_weights.save(ar_toy.model(ar_toy.TOY_TEXT), tmp_path / "base")
-    clips = [camera.align(clip(wandering(seed), lens, size_px), grid, camera.Config()) for seed in (0, 1)]
+    clips = [camera.align(clip(wandering(seed), lens, size_px), grid) for seed in (0, 1)]
     arrays = batched(*[{key: torch.from_numpy(value) for key, value in one.items()} for one in clips])
     rows = {"tokens": torch.randn(2, 1, 5, 20, generator=torch.Generator().manual_seed(1))}
     batch = Batch(

@@ -42,7 +42,7 @@ def clip_of(poses: np.ndarray) -> Clip:
 
 
 def aligned(poses: np.ndarray) -> dict[str, np.ndarray]:
-    return trajectory.align(clip_of(poses), GRID, trajectory.Config())
+    return trajectory.align(clip_of(poses), GRID)
 
 
 def batched(*clips: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:

@@ -34,7 +34,7 @@ def clip_of(names: tuple[str, ...] = ("front", "left", "right"), *, has_poses: b
 
 
 def batched(clip: Clip) -> dict[str, torch.Tensor]:
-    arrays = views.align(clip, GRID, views.Config())
+    arrays = views.align(clip, GRID)
     return {name: torch.from_numpy(np.stack([array, array])) for name, array in arrays.items()}
 
 
@@ -53,7 +53,7 @@ def same(got: torch.Tensor, wanted: torch.Tensor) -> bool:
 
 
 def test_extrinsics_are_the_rig_whatever_the_way():
-    poses = views.align(clip_of(has_poses=True), GRID, views.Config())["rig_from_camera"]
+    poses = views.align(clip_of(has_poses=True), GRID)["rig_from_camera"]
     for view, yaw in enumerate((0.0, 1.0, -1.0)):
         wanted = [1, 0, 0, np.cos(yaw), np.sin(yaw), 0, -np.sin(yaw), np.cos(yaw), 0]
         np.testing.assert_allclose(poses[view], [wanted] * 3, atol=1e-5)
@@ -120,9 +120,7 @@ def test_autoregressive_starts_at_its_base_and_learns_to_look():
 
 def test_views_compose_with_text_trajectory_and_an_action():
     clip = clip_of(has_poses=True)
-    path = {
-        name: torch.from_numpy(array)[None] for name, array in trajectory.align(clip, GRID, trajectory.Config()).items()
-    }
+    path = {name: torch.from_numpy(array)[None] for name, array in trajectory.align(clip, GRID).items()}
     path = {name: array.expand(2, *array.shape[1:]) for name, array in path.items()}
     tokens = {"tokens": torch.randn(2, 3, 7, 20)}
     action = Condition(frame_BVTD=torch.randn(2, 1, 3, 5))

@@ -13,7 +13,6 @@ import torch
 
 from tests.data.recordings import dataset, episode, snapshot, truncate
 from tests.data.toy_base import toy_base
-from worldtune.contract import rooms
 from worldtune.contract.cache import Cache, CacheWriter
 from worldtune.dataset import Dataset, Window, write_dataset
 from worldtune.stages.clip_reader import ClipReader
@@ -46,7 +45,7 @@ def test_entries_hold_what_the_codec_and_the_encoder_give(tmp_path: Path) -> Non
     assert torch.allclose(tensors["text/tokens"][0, :4].float(), rows, atol=2e-3)
     assert tensors["text/tokens"][0, 4:].abs().max() == 0
     assert cache.header.grid.shape == (1, 2, 2, 2)
-    assert cache.header.controls == {"text": {}}
+    assert cache.header.controls == ["text"]
     assert len(cache.indices("val")) == 4
 
 
@@ -93,9 +92,7 @@ def test_a_reader_can_be_sent_to_another_process(tmp_path: Path) -> None:
     opened = Dataset.open(dataset(tmp_path / "d"))
     window = Window(num_frames=5, height_px=16, width_px=16)
     grid = toy_base(tmp_path / "base").codec().grid(views=1, frames=5, height_px=16, width_px=16)
-    reader = ClipReader(
-        dataset=opened, window=window, grid=grid, configs={"text": rooms.load("controls", "text").Config()}
-    )
+    reader = ClipReader(dataset=opened, window=window, grid=grid, controls=["text"])
     refs = opened.windows(window)[0][:3]
     here, there = (one.read(refs) for one in (reader, pickle.loads(pickle.dumps(reader))))
     assert [read.clip.id for read in there] == [read.clip.id for read in here]

@@ -7,7 +7,6 @@ Shape legend: B batch, V views, T frames, H W rows and columns, C channels.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -134,7 +133,7 @@ class Panorama:
             controls=[
                 Driven(
                     name="camera",
-                    align=partial(camera.align, config=camera.Config()),
+                    align=camera.align,
                     fields=tuple(camera.FIELDS),
                     steering=steering,  # type: ignore[arg-type]
                     axes=(axis,),

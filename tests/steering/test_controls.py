@@ -27,7 +27,7 @@ def camera_arrays(commands: dict[str, float], start_44: np.ndarray) -> np.ndarra
     rows = {name: np.full(4, value) for name, value in commands.items()}
     made = camera_steering.extend({"camera.world_from_camera": start_44[None]}, rows, HZ)
     lens = np.tile(np.array([16.0, 16, 8, 8]), (1, 5, 1))
-    arrays = camera.align(clip(**made, **{"camera.intrinsics": lens}), GRID, camera.Config())
+    arrays = camera.align(clip(**made, **{"camera.intrinsics": lens}), GRID)
     return arrays["first_from_camera"][0, 1, -1]
 
 
@@ -89,7 +89,7 @@ def test_driving_reaches_the_trajectory_arrays_with_its_sign() -> None:
     start = ego_path(5, 1)[4]
     rows = {"speed": np.full(4, 5.0), "turn_left": np.full(4, 0.5)}
     made = trajectory_steering.extend({"ego.world_from_ego": start}, rows, HZ)
-    motion = trajectory.align(clip(**made), GRID, trajectory.Config())["motion"]
+    motion = trajectory.align(clip(**made), GRID)["motion"]
     radius = 5.0 / 0.5
     assert np.allclose(motion[1, 0], [radius * np.sin(0.2), radius * (1 - np.cos(0.2)), 0.2], atol=2e-3)
     assert motion[1, 0, 1] > 0, "left is positive y"
@@ -114,7 +114,7 @@ def test_a_vehicle_at_rest_keeps_going() -> None:
 def test_an_action_leads_from_its_frame_to_the_next() -> None:
     last = {"action": np.array([9.0, 9, 9])}
     made = action_steering.extend(last, {"action_2": np.array([1.0, 2, 3, 4])}, HZ)
-    frames = action.align(clip(**made), GRID, action.Config())["frames"]
+    frames = action.align(clip(**made), GRID)["frames"]
     assert np.array_equal(frames[1], [[9, 1, 9], [9, 2, 9], [9, 3, 9], [9, 4, 9]])
 
 

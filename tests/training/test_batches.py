@@ -24,7 +24,7 @@ def cache(tmp_path: Path) -> Cache:
         dataset_identity="i",
         window={},
         grid=GRID,
-        controls={"text": {}, "action": {}},
+        controls=["action", "text"],
         arrays={"text/tokens": [2, 5, 3], "action/vectors": [3, 4]},
         latent_mean_TC=MEAN_TC,
         latent_std_TC=STD_TC,

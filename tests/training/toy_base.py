@@ -73,7 +73,7 @@ def make_cache(folder: Path, base_folder: Path) -> Cache:
         dataset_identity="toy",
         window=base.window,
         grid=grid,
-        controls={"text": {}},
+        controls=["text"],
         arrays={"text/tokens": [1, text.max_length, text.width]},
         latent_mean_TC=mean_TC.tolist(),
         latent_std_TC=std_TC.tolist(),

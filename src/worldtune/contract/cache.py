@@ -45,8 +45,8 @@ class CacheHeader:
     """How clips were cut: num_frames, fps_hz, height_px, width_px, stride, resize."""
     grid: Grid
     """Latent grid of every entry."""
-    controls: dict[str, dict[str, Any]]
-    """Settings of each aligned control."""
+    controls: list[str]
+    """Names of the aligned controls, sorted."""
     arrays: dict[str, list[int]] = field(default_factory=dict)
     """Full shape of every control array, "<control>/<array>", padding included."""
     latent_mean_TC: list[list[float]] = field(default_factory=list)
@@ -69,7 +69,8 @@ class CacheHeader:
 def _header_from(path: Path) -> CacheHeader:
     value = read_json(path)
     try:
-        return CacheHeader(**{**value, "grid": Grid(**value["grid"])})
+        # Earlier caches have a dictionary of settings here, none of which decided what was cached.
+        return CacheHeader(**{**value, "grid": Grid(**value["grid"]), "controls": sorted(value["controls"])})
     except (TypeError, KeyError) as error:
         raise ValueError(f"{path}: not a cache header of version {VERSION} ({error})") from None
 

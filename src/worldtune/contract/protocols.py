@@ -75,8 +75,8 @@ class Control(Protocol):
     Config: type
     """Frozen dataclass of its settings; has `dropout` in 0..1."""
 
-    def align(self, clip: Clip, grid: Grid, config: Any) -> dict[str, np.ndarray]:
-        """Put the control on the latent grid; no parameters, cached. Arrays without a batch axis."""
+    def align(self, clip: Clip, grid: Grid) -> dict[str, np.ndarray]:
+        """Put the control on the latent grid; no parameters, no settings, cached. Arrays without a batch axis."""
         ...
 
     def encoder(self, example: dict[str, Tensor], config: Any) -> nn.Module:

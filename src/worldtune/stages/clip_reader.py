@@ -3,7 +3,7 @@
 Shape legend: V views, T frames, H W rows and columns, C channels.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -34,8 +34,8 @@ class ClipReader:
     dataset: Dataset
     window: Window
     grid: Grid
-    configs: Mapping[str, Any]
-    """Settings of each control, by its name."""
+    controls: Sequence[str]
+    """Names of those to align."""
 
     def read(self, refs: Sequence[WindowRef]) -> list[ReadClip]:
         """Consecutive clips. ValueError naming the file or the clip."""
@@ -63,8 +63,8 @@ class ClipReader:
     def _aligned(self, clip: Clip) -> dict[str, np.ndarray]:
         return {
             f"{name}/{key}": np.ascontiguousarray(array)
-            for name, config in self.configs.items()
-            for key, array in rooms.load("controls", name).align(clip, self.grid, config).items()
+            for name in self.controls
+            for key, array in rooms.load("controls", name).align(clip, self.grid).items()
         }
 
     def read_all(self, batches: Sequence[Sequence[WindowRef]], workers: int) -> Iterator[list[ReadClip]]:

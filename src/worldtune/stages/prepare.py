@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from worldtune.contract import rooms
 from worldtune.contract.cache import CacheHeader, CacheWriter
 from worldtune.contract.protocols import Codec, TextEncoder
 from worldtune.dataset import Dataset, Window, WindowRef
@@ -54,8 +53,7 @@ def prepare(
     grid = codec.grid(
         views=len(opened.views), frames=chosen.num_frames, height_px=chosen.height_px, width_px=chosen.width_px
     )
-    configs = {name: rooms.load("controls", name).Config() for name in controls}
-    reader = ClipReader(dataset=opened, window=chosen, grid=grid, configs=configs)
+    reader = ClipReader(dataset=opened, window=chosen, grid=grid, controls=controls)
     encoder = _Encoder(reader, codec, texts)
     refs, _ = opened.windows(chosen)
     writer = CacheWriter(cache, encoder.header(base.name, refs[0]))
@@ -118,7 +116,7 @@ class _Encoder:
             dataset_identity=reader.dataset.identity,
             window=asdict(reader.window),
             grid=grid,
-            controls={name: _alignment_settings(config) for name, config in reader.configs.items()},
+            controls=sorted(reader.controls),
             arrays={"text/tokens": tokens, **{name: list(array.shape) for name, array in aligned.items()}},
             latent_mean_TC=mean_TC,
             latent_std_TC=std_TC,
@@ -163,8 +161,3 @@ def _kept(encoded: Tensor, num_codes: int | None) -> dict[str, Tensor]:
     if num_codes is None:
         return {"latent": encoded.to(torch.float16)}
     return {"tokens": encoded.to(torch.uint16 if num_codes <= 1 << 16 else torch.uint32)}
-
-
-def _alignment_settings(config: Any) -> dict[str, Any]:
-    """Settings that decide what is cached; dropout belongs to training."""
-    return {name: value for name, value in asdict(config).items() if name != "dropout"}

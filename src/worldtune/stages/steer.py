@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -219,7 +218,7 @@ def _driven(run: Run, dataset: Dataset, window: Window) -> list[Driven]:
         driven.append(
             Driven(
                 name=name,
-                align=partial(_aligned, room, run.control[name]),
+                align=room.align,
                 fields=tuple(room.FIELDS),
                 steering=part if axes else None,
                 axes=axes,
@@ -236,11 +235,6 @@ def _leaders(parts: Mapping[str, Any]) -> dict[str, list[str]]:
         for name, mine in made.items()
         if not any(mine < theirs for theirs in made.values())
     }
-
-
-def _aligned(room: ModuleType, config: Any, clip: Clip, grid: Any) -> dict[str, np.ndarray]:
-    aligned: dict[str, np.ndarray] = room.align(clip, grid, config)
-    return aligned
 
 
 def _steering(control: str) -> Any:

@@ -49,7 +49,7 @@ class Config:
             raise ValueError(f"control.action.limit must be positive, got {self.limit}")
 
 
-def align(clip: Clip, grid: Grid, config: Config) -> dict[str, np.ndarray]:
+def align(clip: Clip, grid: Grid) -> dict[str, np.ndarray]:
     """Every action at the latent frame that it leads to. No setting changes them.
 
     "frames" float32 [T,R,D], raw: latent frame k >= 1 shows pixel frames (k-1)R+1 .. kR and gets the actions

@@ -56,7 +56,7 @@ class Config:
                 raise ValueError(f"control.camera.{name} is {getattr(self, name)!r}, wanted one of {', '.join(known)}")
 
 
-def align(clip: Clip, grid: Grid, config: Config) -> dict[str, np.ndarray]:
+def align(clip: Clip, grid: Grid) -> dict[str, np.ndarray]:
     """Poses and lenses on the latent grid, float32. No setting changes them.
 
     "first_from_camera" [V,T,R,4,4]: poses of the R pixel frames that each latent frame covers, relative to the first

@@ -28,7 +28,7 @@ class Config:
             raise ValueError(f"control.text.dropout must be in 0..1, got {self.dropout}")
 
 
-def align(clip: Clip, grid: Grid, config: Config) -> dict[str, np.ndarray]:
+def align(clip: Clip, grid: Grid) -> dict[str, np.ndarray]:
     """Nothing to align: `prepare` stores the text encoder's rows as "text/tokens" [V,L,D]."""
     return {}
 

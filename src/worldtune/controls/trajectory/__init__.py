@@ -48,7 +48,7 @@ class Config:
             raise ValueError(f"control.trajectory.dropout must be in 0..1, got {self.dropout}")
 
 
-def align(clip: Clip, grid: Grid, config: Config) -> dict[str, np.ndarray]:
+def align(clip: Clip, grid: Grid) -> dict[str, np.ndarray]:
     """The ego path on the latent grid, float32, in physical units; `kind` is chosen in training.
 
     `motion` [T,1+R,3]: dx, dy in m and yaw in rad, each in the ego frame where it starts; row 0 is the whole step from

@@ -61,7 +61,7 @@ class Config:
             raise ValueError(f"control.views.base_cameras must differ, got {list(self.base_cameras)}")
 
 
-def align(clip: Clip, grid: Grid, config: Config) -> dict[str, np.ndarray]:
+def align(clip: Clip, grid: Grid) -> dict[str, np.ndarray]:
     """`names` uint8 [V,N]; with poses `rig_from_camera` [V,T,9].
 
     The rig is the ego frame of that moment, or else the first camera. Raises ValueError for two cameras of one name, a
