@@ -86,8 +86,8 @@ REACH = {
     "diffusion": (*QUICK["diffusion"], "control.action.reach=true"),
     "autoregressive": (*LISTENING, "optim.lr=3e-3", "control.action.reach=true"),
 }
-"""The tabletop records where the gripper is: small networks follow actions in the robot's axes much sooner. On tokens a
-higher rate does too, at a slightly higher loss (docs/bars.md)."""
+"""The tabletop records where the gripper is: small networks follow actions in the robot's axes much sooner. On
+tokens they are heard better at a higher rate, at a slightly higher loss (docs/bars.md)."""
 PATHS = {"diffusion": QUICK["diffusion"], "autoregressive": (*QUICK["autoregressive"], GUIDED)}
 """Read by alignment, paths on latents are met best without guidance (docs/bars.md)."""
 DRIVES = {
