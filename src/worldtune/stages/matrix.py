@@ -110,8 +110,8 @@ PLANS: dict[str, Plan] = {
     ),
     "camera": Plan(
         sample="rooms",
-        epochs=_epochs(13.4, 5.4),
-        most_steps={"diffusion": 5000, "autoregressive": 2000},
+        epochs=_epochs(13.4, 3.52),
+        most_steps={"diffusion": 5000, "autoregressive": 1000},
         num_clips=48,
         window={"stride": 8},
         settings=PATHS,
