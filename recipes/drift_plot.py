@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from recipes.drift import DEFAULT
+from recipes.drift import DEFAULT, VARIANTS
 
 BOUNDS = {"copy": "#8b93a1", "codec": "#10b981", "another control": "#b45309", "truth": "#111827"}
 COLOURS = ("#2563eb", "#f59e0b", "#a855f7", "#ef4444", "#0891b2", "#ec4899", "#84cc16")
@@ -48,7 +48,7 @@ def draw_row(row: list[Axes], report: dict[str, Any]) -> None:
             rows = report["bounds"][name].get(measure)
             if rows is not None and not (name == "truth" and measure in MEASURED_ON_TRUTH):
                 curve(axes, rows, colour, name, band=False, linestyle="--" if name != "truth" else ":", linewidth=1.2)
-        for (name, variant), colour in _coloured(report["variants"]):
+        for (name, variant), colour in _coloured(report):
             is_default = name == DEFAULT
             curve(axes, variant["by_chunk"][measure], colour, name, band=is_default, linewidth=2 if is_default else 1)
         axes.set_ylim(top=min(TOP.get(measure, np.inf), axes.get_ylim()[1]))
@@ -59,10 +59,11 @@ def draw_row(row: list[Axes], report: dict[str, Any]) -> None:
     row[-1].legend(fontsize=6, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 
-def _coloured(variants: dict[str, Any]) -> list[tuple[tuple[str, Any], str]]:
-    """Each variant with its colour."""
-    assert len(variants) <= len(COLOURS), "more variants than colours"
-    return list(zip(variants.items(), COLOURS, strict=False))
+def _coloured(report: dict[str, Any]) -> list[tuple[tuple[str, Any], str]]:
+    """Each variant with its colour, which is the same in every file of a family, whatever was measured first."""
+    variants, known = report["variants"], VARIANTS[report["run"]["family"]]
+    assert len(known) <= len(COLOURS), "more variants than colours"
+    return [((name, variants[name]), colour) for name, colour in zip(known, COLOURS, strict=False) if name in variants]
 
 
 def table(report: dict[str, Any]) -> str:
