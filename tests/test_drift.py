@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from recipes import drift, drift_plot
+from recipes import drift, drift_plot, drift_sheet
 from tests.steering.toy import make_run
 from worldtune.contract.files import read_json, write_json
 from worldtune.controls.action import obedience
@@ -21,15 +21,20 @@ TRIED = (drift.DEFAULT, "four steps")
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Two variants, two chunks, two clips of a toy run."""
+def cell(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy run as in a matrix, with its dataset under data."""
     folder = tmp_path_factory.mktemp("drift")
-    run = make_run(folder, "diffusion", ("camera",))
-    run.rename(folder / "run-0")
+    make_run(folder, "diffusion", ("camera",)).rename(folder / "run-0")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(cell: Path) -> dict[str, Any]:
+    """Two variants, two chunks, two clips of a toy run."""
     args = argparse.Namespace(
-        cell=folder,
-        long=folder / "data",
-        out=folder / "drift.json",
+        cell=cell,
+        long=cell / "data",
+        out=cell / "drift.json",
         clips=2,
         chunks=3,
         seed=0,
@@ -75,6 +80,20 @@ def test_curves_are_drawn(
     rows = report["variants"]["four steps"]["by_chunk"]["psnr_db"]
     late = (rows[1]["value"] + rows[2]["value"]) / 2
     assert f"| four steps | {rows[0]['value']:.2f}, {late:.2f} |" in capsys.readouterr().out
+
+
+def test_frames_are_shown_in_the_same_rows(cell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drift_sheet, "PACES", {"diffusion": {"diffusion": 1, "--chunk 2": 2}})
+    rows = drift_sheet.rows_of(cell, cell / "data", num_clips=2, chunks=2, seed=0)
+    assert list(rows) == ["truth", "diffusion", "--chunk 2"]
+    assert len({video.shape for videos in rows.values() for video in videos}) == 1, "all as long as the truth"
+    for made in (rows["diffusion"], rows["--chunk 2"]):
+        assert all((video[0] == truth[0]).all() for video, truth in zip(made, rows["truth"], strict=True))
+        assert all((video[1:] != truth[1:]).any() for video, truth in zip(made, rows["truth"], strict=True))
+    words = ["drift_sheet", str(tmp_path / "a.webp"), str(cell / "data"), str(cell), "--clips", "2", "--chunks", "2"]
+    monkeypatch.setattr("sys.argv", words)
+    drift_sheet.main()
+    assert (tmp_path / "a.webp").stat().st_size > 0
 
 
 def test_a_fault_shows_in_its_chunk() -> None:
