@@ -92,6 +92,13 @@ def reader_of(run: Run, control: str) -> Reader:
     return Reader(control=control, judge=judge)
 
 
+def long_cache(run: Run, long: Path, cell: Path) -> Path:
+    """Long episodes as the run's base reads them, in the folder of the cell."""
+    base = find_base(run.base, run.codec_path, run.text_encoder_path)
+    # One window per episode: rollouts begin with the first frame.
+    return prepare(long, cell / "long", base, controls=run.controls, window={"stride": 1_000_000})
+
+
 def long_clips(steered: Steered, count: int, chunks: int) -> list[Clip]:
     """The true episodes, as long as the rollouts."""
     frames = 1 + chunks * steered.session.grid.frames_per_latent
@@ -159,10 +166,8 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     """The whole report."""
     folder = args.cell / f"run-{args.seed}"
     run = load_run(folder)
-    base = find_base(run.base, run.codec_path, run.text_encoder_path)
     control = next(name for name in run.controls if name != "text")
-    # One window per episode: rollouts begin with the first frame.
-    cache = prepare(args.long, args.cell / "long", base, controls=run.controls, window={"stride": 1_000_000})
+    cache = long_cache(run, args.long, args.cell)
     reader = reader_of(run, control)
     plain = open_run(folder, data=cache, seed=args.seed)
     clips = long_clips(plain, args.clips, args.chunks)
@@ -183,7 +188,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     if not report["bounds"]:
         limits = {name: scored(videos, clips, grid, reader) for name, videos in bounds(run, clips).items()}
         report["bounds"] = {name: pooled(scores, args.seed) for name, scores in limits.items()}
-    for name, (pace, assignments) in chosen(base.family, args.only).items():
+    for name, (pace, assignments) in chosen(run.family, args.only).items():
         if name in report["variants"]:
             continue
         steered = open_run(folder, data=cache, seed=args.seed, pace=pace, assignments=assignments)

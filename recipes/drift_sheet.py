@@ -11,11 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.drift import long_clips, rollouts
+from recipes.drift import long_cache, long_clips, rollouts
 from worldtune.report.sheet import contact_sheet
 from worldtune.run import load_run
-from worldtune.stages.base import find_base
-from worldtune.stages.prepare import prepare
 from worldtune.stages.steer import open_run
 
 PACES = {"diffusion": {"diffusion": 1, "--chunk 4": 4}, "autoregressive": {"autoregressive": 1}}
@@ -26,10 +24,9 @@ def rows_of(cell: Path, long: Path, num_clips: int, chunks: int, seed: int) -> d
     """Row name -> first views of every clip, uint8 [T,H,W,3]; the truth is the first row."""
     folder = cell / f"run-{seed}"
     run = load_run(folder)
-    base = find_base(run.base, run.codec_path, run.text_encoder_path)
-    cache = prepare(long, cell / "long", base, controls=run.controls, window={"stride": 1_000_000})
+    cache = long_cache(run, long, cell)
     rows: dict[str, list[np.ndarray]] = {}
-    for name, chunk in PACES[base.family].items():
+    for name, chunk in PACES[run.family].items():
         if chunks % chunk:
             raise ValueError(f"--chunks {chunks}: the row {name!r} needs a multiple of {chunk}")
         steered = open_run(folder, data=cache, seed=seed, pace={"chunk": chunk})
