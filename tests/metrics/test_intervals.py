@@ -30,6 +30,25 @@ def test_one_clip_gives_no_interval():
     assert bootstrap_mean([3.0], 0) == Interval(value=3.0, low=None, high=None, num_clips=1)
 
 
+def test_clips_of_one_episode_are_no_further_evidence():
+    """Every value three times: the interval stays that of the values once."""
+    values = list(np.random.default_rng(4).standard_normal(12))
+    once, thrice = bootstrap_mean(values, 0), bootstrap_mean(np.repeat(values, 3), 0, [str(i // 3) for i in range(36)])
+    assert (thrice.low, thrice.high) == pytest.approx((once.low, once.high))
+    careless = bootstrap_mean(np.repeat(values, 3), 0)
+    assert careless.high - careless.low < 0.7 * (thrice.high - thrice.low)
+    assert thrice.num_clips == 36
+    of_one = bootstrap_mean(values, 0, ["same"] * 12)
+    assert (of_one.low, of_one.high, of_one.value) == (None, None, pytest.approx(np.mean(values)))
+    with pytest.raises(ValueError, match="12 clips, but the episodes of 2"):
+        bootstrap_mean(values, 0, ["a", "b"])
+
+
+def test_episodes_of_several_lengths_weigh_by_their_clips():
+    interval = bootstrap_mean([0.0, 0.0, 0.0, 4.0], 0, ["a", "a", "a", "b"])
+    assert (interval.value, interval.low, interval.high) == (1.0, 0.0, 4.0)
+
+
 def test_no_clip_is_an_error():
     with pytest.raises(ValueError, match="no clip"):
         bootstrap_mean([], 0)
@@ -52,6 +71,14 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
     reach = 1.959964 * values.std(ddof=1) / np.sqrt(20)
     assert interval.high == pytest.approx(values.mean() + reach)
     assert interval.low == pytest.approx(values.mean() - reach)
+
+
+def test_the_jackknife_leaves_out_whole_episodes():
+    values = np.random.default_rng(5).standard_normal(5)
+    once = jackknife(lambda clips: float(values[clips].mean()), 5)
+    twice = np.repeat(values, 2)
+    both = jackknife(lambda clips: float(twice[clips].mean()), 10, [str(i // 2) for i in range(10)])
+    assert (both.low, both.high) == pytest.approx((once.low, once.high))
 
 
 def test_the_jackknife_needs_three_groups():

@@ -27,6 +27,8 @@ def sample_report(text: str = "a car turns left") -> dict[str, Any]:
         "title": f"General post-training of {text}",
         "subtitle": "3 held-out clips",
         "num_clips": 3,
+        "num_episodes": 3,
+        "clips_are": "held-out",
         "num_seeds": 2,
         "columns": {"real": "The truth.", **{name: f"{name}: {text}" for name in COLUMNS}},
         "skipped": {},

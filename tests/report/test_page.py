@@ -61,7 +61,7 @@ def test_every_number_is_that_of_the_report(html: str) -> None:
 def test_verdict_and_clips_are_shown(html: str) -> None:
     assert "Post-trained is +2.75 dB over the base" in html
     assert html.count('<article class="clip') == 3
-    assert "All held-out clips" in html
+    assert "All clips, not picked" in html
     assert html.count('<svg class="plot"') == 4
 
 
@@ -124,7 +124,7 @@ def test_without_latents_training_or_base_the_page_is_still_whole() -> None:
     report["values"] = {"mine": {"psnr_db": {**report["values"]["base"]["psnr_db"], "low": None, "high": None}}}
     report["per_frame_psnr_db"]["columns"] = {"mine": [20.0, 19.0]}
     html = render(report, sample_clips())
-    assert "The first 3 of 4 held-out clips" in html
+    assert "The first 3 of 4 clips, not picked" in html
     assert "costs $title" in html
     assert "No column shuffled: all texts are equal." in html
     assert html.count('<svg class="plot"') == 2

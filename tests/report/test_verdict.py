@@ -29,7 +29,7 @@ def test_one_clip_gives_no_certainty() -> None:
     report["differences"][0]["values"]["psnr_db"] |= {"low": None, "high": None}
     report["num_clips"] = report["num_seeds"] = 1
     assert verdict(report)[0] == (
-        "Post-trained is +2.75 dB PSNR over the base on 1 held-out clip, 1 seed: one clip says nothing certain."
+        "Post-trained is +2.75 dB PSNR over the base on 1 held-out clip, 1 seed: one episode says nothing certain."
     )
 
 

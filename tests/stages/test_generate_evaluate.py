@@ -152,6 +152,28 @@ def test_a_killed_generate_continues_and_more_clips_may_be_added(
     assert len(MadeSet.open(tmp_path / "out").clips) == 2
 
 
+def test_columns_of_other_models_stay_when_more_clips_are_made(world: Path, tmp_path: Path) -> None:
+    out = make(world, tmp_path / "out", num_clips=1)
+    described = read_json(out / "generate.json")
+    described["columns"]["theirs"] = "Another model."
+    write_json(out / "generate.json", described)
+    made = MadeSet.open(make(world, out, num_clips=2))
+    assert made.columns["theirs"] == "Another model."
+    for clip in made.clips:
+        made.add(clip.id, "theirs", made.read(clip.id, "copy"))
+    evaluate([out])
+    assert read_json(out / "report.json")["values"]["theirs"]["psnr_db"]["num_clips"] == 2
+
+
+def test_reports_say_how_many_recordings_and_of_which_split(world: Path, tmp_path: Path) -> None:
+    run, cache = world / "run", world / "cache"
+    evaluate([generate(run, cache, tmp_path / "out", num_clips=2, split="train", assignments=FAST)])
+    report = read_json(tmp_path / "out/report.json")
+    assert report["subtitle"].startswith("2 training clips of 2 episodes, 1 seed, 1 given frame")
+    assert "on 2 training clips, 1 seed" in report["verdict"][0]
+    assert [clip.episode for clip in MadeSet.open(tmp_path / "out").clips] == ["0", "1"]
+
+
 def test_other_settings_in_the_same_folder_are_refused(world: Path, outs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds clips made with another seed"):
         make(world, outs[0], seed=5)

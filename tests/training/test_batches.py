@@ -114,3 +114,11 @@ def test_rows_and_foreign_controls(cache: Cache) -> None:
     assert foreign.controls["action"]["vectors"][:, 0, 0].tolist() == [1.0, 2.0, 0.0]
     assert torch.equal(foreign.controls["text"]["tokens"], batch.controls["text"]["tokens"])
     assert torch.equal(foreign.target, batch.target)
+
+
+def test_a_foreign_control_is_another_one(cache: Cache) -> None:
+    batch = Clips(cache, ("text", "action")).batch([0, 0, 1, 1])
+    vectors_BTD = with_foreign(batch, "action").controls["action"]["vectors"]
+    assert vectors_BTD[:, 0, 0].tolist() == [1.0, 1.0, 0.0, 0.0]
+    alike = Clips(cache, ("text", "action")).batch([2, 2])
+    assert torch.equal(with_foreign(alike, "action").controls["action"]["vectors"], alike.controls["action"]["vectors"])

@@ -64,21 +64,23 @@ def clip_scores(
     )
 
 
-def means(column: Column, seed: int) -> dict[str, dict[str, Any]]:
-    """Measure -> {value, low, high, num_clips, per_seed}, for measures that are defined."""
-    pooled = {name: pooled_mean(_values(column, name), seed) for name in _names(column)}
+def means(column: Column, seed: int, episodes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Measure -> {value, low, high, num_clips, per_seed}, for measures that are defined. episodes: of every clip."""
+    pooled = {name: pooled_mean(_values(column, name), seed, episodes) for name in _names(column)}
     made, real = clouds(column), real_clouds(column)
     if made is not None and real is not None:
-        pooled[FRECHET] = pooled_frechet(made, real)
+        pooled[FRECHET] = pooled_frechet(made, real, episodes)
     return _as_json(pooled)
 
 
-def differences(left: Column, right: Column, seed: int) -> dict[str, dict[str, Any]]:
+def differences(left: Column, right: Column, seed: int, episodes: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The same for left minus right on the same clips and seeds."""
-    pooled = {name: pooled_difference(_values(left, name), _values(right, name), seed) for name in _names(left)}
+    pooled = {
+        name: pooled_difference(_values(left, name), _values(right, name), seed, episodes) for name in _names(left)
+    }
     clouds_of = clouds(left), clouds(right), real_clouds(left)
     if all(cloud is not None for cloud in clouds_of):
-        pooled[FRECHET] = pooled_frechet_difference(*clouds_of)  # type: ignore[arg-type]
+        pooled[FRECHET] = pooled_frechet_difference(*clouds_of, episodes)  # type: ignore[arg-type]
     return _as_json(pooled)
 
 

@@ -63,13 +63,6 @@ def _lines(fundamental: np.ndarray, a_N2: Points, b_N2: Points) -> tuple[Points,
     return in_b_N3, in_a_N3, (in_b_N3 * b_N3).sum(1)
 
 
-def sampson_px(fundamental: np.ndarray, a_N2: Points, b_N2: Points) -> NDArray[np.float64]:
-    """First-order distance of each match from the nearest one that fits, px [N] (root of the Sampson error)."""
-    in_b_N3, in_a_N3, product_N = _lines(fundamental, a_N2, b_N2)
-    squared_N = np.square(in_b_N3[:, :2]).sum(1) + np.square(in_a_N3[:, :2]).sum(1)
-    return np.abs(product_N) / np.sqrt(np.maximum(squared_N, 1e-30))
-
-
 def symmetric_distance_px(fundamental: np.ndarray, a_N2: Points, b_N2: Points) -> NDArray[np.float64]:
     """Mean of the distances of each point from the line of its partner, in both pictures, px [N] (SED)."""
     in_b_N3, in_a_N3, product_N = _lines(fundamental, a_N2, b_N2)

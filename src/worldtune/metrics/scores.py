@@ -91,45 +91,56 @@ def latent_scores(made_VTHWC: Latents, real_VTHWC: Latents, num_observed: int) -
     return {"latent_mse": latent_mse(made_VTHWC, real_VTHWC, num_observed)}
 
 
-def pooled_mean(values_SN: Sequence[Sequence[float | None]], seed: int) -> Pooled | None:
-    """Mean over clips and seeds. The interval is over clips, each averaged over its seeds first.
+def pooled_mean(
+    values_SN: Sequence[Sequence[float | None]], seed: int, episodes: Sequence[str] | None = None
+) -> Pooled | None:
+    """Mean over clips and seeds. The interval is over episodes, each clip averaged over its seeds first.
 
-    Clips without a value are left out; None when no clip has one.
+    Clips without a value are left out; None when no clip has one. episodes: of every clip; by default its own.
     """
     array = np.array([[np.nan if value is None else value for value in row] for row in values_SN], dtype=np.float64)
-    defined = array[:, ~np.isnan(array).any(axis=0)]
+    is_there_N = ~np.isnan(array).any(axis=0)
+    defined = array[:, is_there_N]
     if not defined.size:
         return None
+    kept = None if episodes is None else [one for one, there in zip(episodes, is_there_N, strict=True) if there]
     return Pooled(
-        interval=bootstrap_mean(defined.mean(axis=0).tolist(), seed),
+        interval=bootstrap_mean(defined.mean(axis=0).tolist(), seed, kept),
         per_seed=defined.mean(axis=1).tolist(),
     )
 
 
 def pooled_difference(
-    left_SN: Sequence[Sequence[float | None]], right_SN: Sequence[Sequence[float | None]], seed: int
+    left_SN: Sequence[Sequence[float | None]],
+    right_SN: Sequence[Sequence[float | None]],
+    seed: int,
+    episodes: Sequence[str] | None = None,
 ) -> Pooled | None:
-    """Mean of left - right over the same clips and seeds, with its interval over clips."""
+    """Mean of left - right over the same clips and seeds, with its interval over episodes."""
     pairs = [
         [None if a is None or b is None else a - b for a, b in zip(left_N, right_N, strict=True)]
         for left_N, right_N in zip(left_SN, right_SN, strict=True)
     ]
-    return pooled_mean(pairs, seed)
+    return pooled_mean(pairs, seed, episodes)
 
 
 Clouds = Sequence[Sequence[NDArray[np.float64]]]
 """Features [samples,D] of every clip of every seed."""
 
 
-def pooled_frechet(made_SN: Clouds, real_SN: Clouds) -> Pooled:
-    """FD-own of every seed, their mean, and a jackknife interval over clips."""
+def pooled_frechet(made_SN: Clouds, real_SN: Clouds, episodes: Sequence[str] | None = None) -> Pooled:
+    """FD-own of every seed, their mean, and a jackknife interval over episodes."""
     return Pooled(
-        interval=jackknife(lambda clips: float(np.mean(_distances(made_SN, real_SN, clips))), len(real_SN[0])),
+        interval=jackknife(
+            lambda clips: float(np.mean(_distances(made_SN, real_SN, clips))), len(real_SN[0]), episodes
+        ),
         per_seed=_distances(made_SN, real_SN, range(len(real_SN[0]))),
     )
 
 
-def pooled_frechet_difference(left_SN: Clouds, right_SN: Clouds, real_SN: Clouds) -> Pooled:
+def pooled_frechet_difference(
+    left_SN: Clouds, right_SN: Clouds, real_SN: Clouds, episodes: Sequence[str] | None = None
+) -> Pooled:
     """FD-own of left minus FD-own of right, on the same clips."""
 
     def difference(clips: Sequence[int]) -> list[float]:
@@ -138,7 +149,7 @@ def pooled_frechet_difference(left_SN: Clouds, right_SN: Clouds, real_SN: Clouds
 
     num_clips = len(real_SN[0])
     return Pooled(
-        interval=jackknife(lambda clips: float(np.mean(difference(clips))), num_clips),
+        interval=jackknife(lambda clips: float(np.mean(difference(clips))), num_clips, episodes),
         per_seed=difference(range(num_clips)),
     )
 

@@ -75,7 +75,7 @@ def fit(clips: Sequence[ShownClip]) -> list[ShownClip]:
 
 def _clips_note(num_shown: int, num_clips: int) -> str:
     which = "All" if num_shown == num_clips else f"The first {num_shown} of {num_clips}"
-    return f"{which} held-out clips, not picked. Columns run in step; a dashed rim marks frames that were given."
+    return f"{which} clips, not picked. Columns run in step; a dashed rim marks frames that were given."
 
 
 def _clip(clip: ShownClip) -> str:

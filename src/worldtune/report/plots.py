@@ -85,7 +85,7 @@ def gains_plot(gains: Sequence[float], versus: str) -> str:
     axes.bar(range(len(ordered)), ordered, color=colours, width=0.85)
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_xticks([])
-    axes.set_xlabel(f"{len(ordered)} held-out clips, sorted")
+    axes.set_xlabel(f"{len(ordered)} clips, sorted")
     axes.set_ylabel(f"PSNR over {versus}, dB")
     return _svg(figure, f"PSNR gained over {versus} on every clip, sorted")
 

@@ -7,7 +7,7 @@ from typing import Any
 from worldtune.report.plots import colour_of
 
 INTERVAL_NOTE = (
-    "Small figures are 95 % confidence intervals over clips, each clip averaged over its seeds first: a bootstrap "
+    "Small figures are 95 % confidence intervals over episodes, each clip averaged over its seeds first: a bootstrap "
     "for means and differences, a jackknife for FD-own. Differences compare the same clips under the same seeds."
 )
 JUDGED = ("post-trained", "base", "shuffled")
@@ -36,7 +36,7 @@ def values_table(report: Mapping[str, Any]) -> str:
             _cell(values.get(name), measures[name]["decimals"], _best(report, name) == column) for name in measures
         )
         rows.append(f'<tr><th style="--tint:{colour_of(column)}">{html.escape(column)}</th>{cells}</tr>')
-    caption = f"Mean over {report['num_clips']} held-out clips and {counted(report['num_seeds'], 'seed')}"
+    caption = f"Mean over {report['num_clips']} {report['clips_are']} clips and {counted(report['num_seeds'], 'seed')}"
     return _table(caption, _head(measures), "".join(rows))
 
 
@@ -50,7 +50,7 @@ def difference_table(report: Mapping[str, Any], difference: Mapping[str, Any]) -
         rows.append(
             f"<tr><th>{html.escape(measure['label'])}</th>"
             f'<td class="{_judgement(pooled, measure["better"])}">{number(pooled["value"], decimals, signed=True)}</td>'
-            f"<td>{interval(pooled, decimals, signed=True) or 'one clip: none'}</td><td>{seeds}</td></tr>"
+            f"<td>{interval(pooled, decimals, signed=True) or 'one episode: none'}</td><td>{seeds}</td></tr>"
         )
     head = "<th></th><th>difference</th><th>95 % interval</th><th>every seed</th>"
     return _table(f"{difference['left']} minus {difference['right']}", head, "".join(rows))

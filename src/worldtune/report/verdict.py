@@ -12,7 +12,7 @@ LEAST_EXPLAINED = 0.5
 
 def verdict(report: Mapping[str, Any]) -> list[str]:
     """Sentences, the most important one first."""
-    sentences = [_comparison(one, report["num_clips"], report["num_seeds"]) for one in report["differences"]]
+    sentences = [_comparison(one, report) for one in report["differences"]]
     for control, reader in report.get("obedience", {}).items():
         sentences += _obedience(control, reader, report)
     sentences.append(_place(report["values"]))
@@ -21,13 +21,14 @@ def verdict(report: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def _comparison(difference: Mapping[str, Any], num_clips: int, num_seeds: int) -> str:
+def _comparison(difference: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     """How far the left column is from the right one, and whether that is certain."""
     pooled = difference["values"]["psnr_db"]
     gap = f"{number(pooled['value'], DECIMALS, signed=True)} dB PSNR"
     bounds = f" [{interval(pooled, DECIMALS, signed=True)}]" if pooled["low"] is not None else ""
+    clips = counted(report["num_clips"], f"{report['clips_are']} clip")
     over = {
-        "base": f"over the base on {counted(num_clips, 'held-out clip')}, {counted(num_seeds, 'seed')}",
+        "base": f"over the base on {clips}, {counted(report['num_seeds'], 'seed')}",
         "shuffled": "over the same model under another clip's control",
         "copy": "over repeating the last given frame",
     }[difference["right"]]
@@ -36,7 +37,7 @@ def _comparison(difference: Mapping[str, Any], num_clips: int, num_seeds: int) -
 
 def _certainty(pooled: Mapping[str, Any]) -> str:
     if pooled["low"] is None:
-        return "one clip says nothing certain"
+        return "one episode says nothing certain"
     if pooled["low"] > 0:
         return "better"
     return "worse" if pooled["high"] < 0 else "no certain difference"
@@ -77,7 +78,7 @@ def _obeyed(name: str, report: Mapping[str, Any]) -> str:
     if pooled is None:
         return "there is no shuffled column to tell whether it obeys"
     if pooled["low"] is None:
-        return "one clip says nothing certain"
+        return "one episode says nothing certain"
     sign = 1 if report["measures"][name]["better"] == "higher" else -1
     if min(sign * pooled["low"], sign * pooled["high"]) <= 0:
         return "not certainly better than under another clip's control: nothing shows that it obeys"

@@ -17,6 +17,7 @@ from worldtune.metrics.frechet import ground
 from worldtune.metrics.scores import MEASURES
 from worldtune.report.film import film_uri, tiled
 from worldtune.report.page import OBEDIENCE, ShownClip, render
+from worldtune.report.tables import counted
 from worldtune.report.verdict import verdict
 from worldtune.stages.counter import Counter
 from worldtune.stages.judges import Judge, judges
@@ -141,17 +142,21 @@ def _summary(
 ) -> dict[str, Any]:
     """report.json: every number of the report."""
     first = sets[0]
+    clips_are = "training" if first.settings.get("split") == "train" else "held-out"
     known = dict(MEASURES)
     for judge in found:
         known |= judge.measures
-    values = {name: measured.means(column, BOOTSTRAP_SEED) for name, column in (columns | beside).items()}
+    episodes = [clip.episode or clip.id for clip in first.clips]
+    values = {name: measured.means(column, BOOTSTRAP_SEED, episodes) for name, column in (columns | beside).items()}
     defined = [name for name in known if any(name in of_column for of_column in values.values())]
     real = next((cloud for cloud in map(measured.real_clouds, columns.values()) if cloud is not None), None)
     summary: dict[str, Any] = {
         "version": 1,
         "title": _title(first.settings),
-        "subtitle": _subtitle(sets),
+        "subtitle": _subtitle(sets, clips_are, len(set(episodes))),
         "num_clips": len(first.clips),
+        "num_episodes": len(set(episodes)),
+        "clips_are": clips_are,
         "num_seeds": len(sets),
         "columns": {REAL: first.columns[REAL], **{name: first.columns.get(name, AS_TOLD_MEANING) for name in values}},
         "skipped": first.skipped | {f"{OBEDIENCE} {control}": reason for control, reason in unjudged.items()},
@@ -162,7 +167,7 @@ def _summary(
             {
                 "left": left,
                 "right": right,
-                "values": measured.differences(columns[left], columns[right], BOOTSTRAP_SEED),
+                "values": measured.differences(columns[left], columns[right], BOOTSTRAP_SEED, episodes),
             }
             for left, right in COMPARISONS
             if left in columns and right in columns
@@ -196,12 +201,13 @@ def _title(settings: Mapping[str, Any]) -> str:
     return f"{settings['task'].capitalize()} post-training of {Path(settings['base']).name}"
 
 
-def _subtitle(sets: Sequence[MadeSet]) -> str:
+def _subtitle(sets: Sequence[MadeSet], clips_are: str, num_episodes: int) -> str:
     first = sets[0]
     clip = first.clips[0]
     frames = f"{clip.num_observed_frames} given frame{'s' * (clip.num_observed_frames != 1)}"
     frames += ", the first view whole" if clip.num_given_views else ""
-    parts = [f"{len(first.clips)} held-out clips", f"{len(sets)} seed{'s' * (len(sets) != 1)}", frames]
+    which = f"{counted(len(first.clips), f'{clips_are} clip')} of {counted(num_episodes, 'episode')}"
+    parts = [which, counted(len(sets), "seed"), frames]
     if "training_steps" in first.settings:
         parts.append(f"{first.settings['training_steps']} training steps")
     return ", ".join(parts)

@@ -5,7 +5,6 @@ Every column sees the same observed frames and the same noise: noise depends on 
 Shape legend: B batch, V views, T frames, H W rows and columns, C channels.
 """
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from safetensors.torch import save
 from torch import Tensor
 
 from worldtune import settings
@@ -28,6 +26,7 @@ from worldtune.dataset import Dataset, Window
 from worldtune.report.film import tiled
 from worldtune.run import Run, load_run, sampler_with
 from worldtune.stages.base import find_base
+from worldtune.stages.chosen_clips import partners_of, spread, to_differ
 from worldtune.stages.counter import Counter
 from worldtune.stages.decoder import identity, sharpened
 from worldtune.stages.made_clips import MEANINGS, REAL, ClipInfo, Made, MadeSet
@@ -67,8 +66,9 @@ def generate(
     sharpen: bool = False,
     assignments: Sequence[str] = (),
 ) -> Path:
-    """Write made clips (see `made_clips`) of the first `num_clips` clips of a split into `out`; return `out`.
+    """Write made clips (see `made_clips`) of `num_clips` clips of a split into `out`; return `out`.
 
+    One clip of every episode comes first, then a second of each, so few clips show many episodes.
     num_observed: leading latent frames that are given. given: one of GIVEN. sharpen: decode tokens with the base's
     diffusion decoder. assignments: sampler settings, "steps=10".
     A killed generate continues with the same command; more clips may be asked for later. Raises ValueError when `out`
@@ -77,9 +77,9 @@ def generate(
     job = _job(run, Cache.open(cache), seed, num_observed, given, weights, sharpen, assignments)
     if num_clips < 1:
         raise ValueError(f"--num-clips must be at least 1, got {num_clips}")
-    indices = job.cache.indices(split)
+    indices = spread(job.cache, split)
     chosen = indices[:num_clips]
-    partners = _partners(job.cache, _to_differ(job.settings.controls, num_observed), indices, chosen)
+    partners = partners_of(job.cache, to_differ(job.settings.controls, num_observed), indices, chosen)
     columns, skipped = _columns(num_observed, partners)
     made = MadeSet(
         folder=out,
@@ -225,35 +225,6 @@ def _settings(job: _Job, cache: Path, split: str) -> dict[str, Any]:
     }
 
 
-def _to_differ(controls: Sequence[str], num_observed: int) -> Sequence[str]:
-    """Of which controls a partner must have another: of any, or of the text where no frame shows what it says."""
-    return ("text",) if num_observed == 0 and "text" in controls else controls
-
-
-def _partners(cache: Cache, controls: Sequence[str], split: Sequence[int], wanted: Sequence[int]) -> dict[int, int]:
-    """For every wanted clip the next one of the split, going round, that differs in one of these controls.
-
-    Empty when there is none.
-    """
-    seen: dict[int, str] = {}
-
-    def control(index: int) -> str:
-        if index not in seen:
-            arrays = {k: v for k, v in cache.tensors(index).items() if k.split("/")[0] in controls}
-            seen[index] = hashlib.sha256(save(arrays)).hexdigest()
-        return seen[index]
-
-    partners = {}
-    for index in wanted:
-        place = split.index(index)
-        following = [*split[place + 1 :], *split[:place]]
-        found = next((other for other in following if control(other) != control(index)), None)
-        if found is None:
-            return {}
-        partners[index] = found
-    return partners
-
-
 def _columns(num_observed: int, partners: dict[int, int]) -> tuple[dict[str, str], dict[str, str]]:
     """Columns to make with their meanings, and those left out with the reason."""
     skipped = {}
@@ -274,6 +245,7 @@ def _clip_info(job: _Job, index: int, partners: dict[int, int]) -> ClipInfo:
         fps_hz=float(info["fps_hz"]),
         num_observed_frames=max(0, 1 + (job.num_observed - 1) * grid.frames_per_latent),
         num_observed_latents=job.num_observed,
+        episode=str(info["episode"]),
         num_given_views=job.num_given_views,
         foreign_id=None if foreign is None else foreign["id"],
         foreign_texts=[] if foreign is None else list(foreign["texts"]),

@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
@@ -86,12 +87,13 @@ class EpipolarJudge(GeometryJudge):
     def errors(
         self, made_VTHWC: NDArray[np.uint8], real_VTHWC: NDArray[np.uint8], clip: ClipInfo, commanded_by: str
     ) -> dict[str, float | None]:
-        """Values of the measures, over all views; the truth plays no part."""
+        """Values of the measures, over the views that were made; the truth plays no part."""
         start = max(0, clip.num_observed_frames - self.gap)
         cameras = self.cameras[commanded_by]
+        views = zip(made_VTHWC, cameras.lens_VT4, cameras.world_from_camera_VT44, strict=True)
         parts = [
             epipolar.consistency(video[start:], lens[start:], poses[start:], gap=self.gap)
-            for video, lens, poses in zip(made_VTHWC, cameras.lens_VT4, cameras.world_from_camera_VT44, strict=True)
+            for video, lens, poses in islice(views, clip.num_given_views, None)
         ]
         return _defined(epipolar.epipolar_scores(parts))
 

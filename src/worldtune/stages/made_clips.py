@@ -46,6 +46,8 @@ class ClipInfo:
     """Leading pixel frames that the model was given."""
     num_observed_latents: int
     """The same in latent frames."""
+    episode: str = ""
+    """Recording of which the clip is a window; intervals draw whole ones. Empty where a clip is all there is of it."""
     num_given_views: int = 0
     """Leading views that the model was given whole: they show nothing of what it can do."""
     foreign_id: str | None = None
@@ -113,17 +115,20 @@ class MadeSet:
         return made
 
     def save(self) -> None:
-        """Write generate.json. ValueError when the folder holds clips that were made otherwise."""
-        path = self.folder / "generate.json"
+        """Write generate.json, keeping other people's columns. ValueError when its clips were made otherwise."""
+        path, foreign = self.folder / "generate.json", {}
         if path.exists():
-            before, now = MadeSet.open(self.folder).settings, self.settings
+            kept = MadeSet.open(self.folder)
+            before, now = kept.settings, self.settings
             if changed := sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)):
                 raise ValueError(
                     f"{self.folder}: holds clips made with another {', '.join(changed)}; choose another folder"
                 )
+            foreign = {name: meaning for name, meaning in kept.columns.items() if name not in MEANINGS}
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise ValueError(f"{self.folder}: not empty and not made by `worldtune generate`; choose another folder")
         value = asdict(self)
+        value["columns"] |= foreign
         del value["folder"]
         write_json(path, value)
 

@@ -75,10 +75,13 @@ class Reader:
     def errors(
         self, made_VTHWC: NDArray[np.uint8], real_VTHWC: NDArray[np.uint8], clip: ClipInfo, commanded_by: str
     ) -> dict[str, float | None]:
-        """How far a clip is from the control of the clip `commanded_by`, averaged over looks; None is undefined."""
+        """How far a clip is from the control of the clip `commanded_by`, averaged over looks; None is undefined.
+
+        Views that the model was given whole are not looked at.
+        """
         unit, room, probe = self.judge.unit, self.judge.room, self.judge.probe
-        commanded_LTD = self.commanded[commanded_by] / unit
-        looks = _looks(made_VTHWC, len(commanded_LTD), self.judge.stride)
+        commanded_LTD = self.commanded[commanded_by][clip.num_given_views :] / unit
+        looks = _looks(made_VTHWC, self.judge.num_looks, self.judge.stride)[clip.num_given_views :]
         num_given = 1 if room.READING.by_view else clip.num_observed_latents
         found = [
             room.errors(probe.read(look) / unit, commanded_TD, num_given, *self.choices)
@@ -159,6 +162,8 @@ def judge(control: str, room: Obedience, source: Source, console: Console) -> Ju
 
 def _reader(control: str, room: Obedience, source: Source, clips: Sequence[ClipInfo], console: Console) -> Reader:
     judging = judge(control, room, source, console)
+    if judging.num_looks == 1 and any(clip.num_given_views for clip in clips):
+        raise ValueError(f"a probe reads {control} from all views at once, and here the first one is given whole")
     places = source.places()
     wanted = {clip.id for clip in clips} | {clip.foreign_id for clip in clips if clip.foreign_id is not None}
     commanded = {clip_id: _targets(source, places[clip_id], control, room)[: judging.num_looks] for clip_id in wanted}

@@ -19,6 +19,7 @@ from worldtune import settings
 from worldtune.contract.cache import Cache
 from worldtune.contract.files import file_hash, read_json, write_whole
 from worldtune.contract.nouns import Batch
+from worldtune.contract.randomness import generator
 from worldtune.run import Run, difference, load_run, save_run
 from worldtune.stages.provenance import circumstances
 from worldtune.stages.train_plan import Plan, prepare_model, require_base_loss
@@ -216,12 +217,16 @@ def _batches(clips: Clips, cache: Cache, run: Run, where: Processes) -> ReadAhea
 
 
 def _held_out(clips: Clips, cache: Cache, run: Run, where: Processes) -> Iterator[Batch]:
-    """Evenly spread held-out clips in batches of at least two, every process the same number."""
+    """Evenly spread held-out clips in batches of at least two, every process the same number.
+
+    Neighbours are alike, so they are mixed: else a clip's foreign control would often be nearly its own.
+    """
     indices = cache.indices("val")
     count = min(run.loop.validation_clips, len(indices)) // where.size * where.size
     if not count:
         raise ValueError(f"{cache.folder}: fewer held-out clips than processes; set loop.validate_every=0")
-    chosen = [indices[place * len(indices) // count] for place in range(count)][where.rank :: where.size]
+    mixed = torch.randperm(count, generator=generator(0, 0, "held-out clips")).tolist()
+    chosen = [indices[place * len(indices) // count] for place in mixed][where.rank :: where.size]
     size = max(2, run.loop.batch_size // (run.loop.accumulate * where.size))
     return (clips.batch(chosen[start : start + size]) for start in range(0, len(chosen), size))
 

@@ -120,8 +120,21 @@ def rows(batch: Batch, start: int, stop: int) -> Batch:
 
 
 def with_foreign(batch: Batch, control: str) -> Batch:
-    """The batch with one control taken from the next clip: a model that obeys it must do worse."""
-    foreign = {name: value.roll(-1, 0) for name, value in batch.controls[control].items()}
+    """The batch with one control taken from the next clip that has another one: a model that obeys it must do worse.
+
+    A row to which no other differs keeps its own.
+    """
+    arrays = batch.controls[control]
+
+    def next_other(row: int) -> int:
+        following = ((row + step) % batch.size for step in range(1, batch.size))
+        differing = (
+            other for other in following if any(not torch.equal(value[row], value[other]) for value in arrays.values())
+        )
+        return next(differing, row)
+
+    others_B = torch.tensor([next_other(row) for row in range(batch.size)])
+    foreign = {name: value[others_B.to(value.device)] for name, value in arrays.items()}
     return Batch(
         target=batch.target,
         controls={**batch.controls, control: foreign},

@@ -59,10 +59,6 @@ class Layout:
         """
         return F.pad(cells_BN[..., 1 - self.num_begin :, :], (0, 0, 0, 1))
 
-    def frame_of_cell(self, device: torch.device | str = "cpu") -> Tensor:
-        """Latent frame of every cell, int64 [N]."""
-        return torch.arange(self.num_cells, device=device) // self.cells_per_frame
-
     def told_of_row(self, device: torch.device | str = "cpu") -> Tensor:
         """Which frame of a single view, T before V, holds the cell that each row predicts; T V at the last. [S]."""
         cells_S = torch.arange(1 - self.num_begin, self.num_cells + 1, device=device)
