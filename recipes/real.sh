@@ -19,7 +19,8 @@ cell() {  # task, dataset, split to judge, words of prepare, words of train
         [ "$base" = nano-diffusion ] && quick="--steps 300 --set optim.lr=3e-3 --set objective.sigma_multiplier=24"
         worldtune prepare "$out/$2" "$cell/cache" --base "$base" --task "$1" $4
         worldtune train --task "$1" --base "$base" --data "$cell/cache" --out "$cell/run" $quick \
-            --set optim.optimizer=muon --set optim.schedule=cosine --set loop.batch_size=8 $5
+            --set optim.optimizer=muon --set optim.schedule=cosine --set loop.batch_size=8 \
+            --set sampler.guidance=0 $5
         worldtune generate "$cell/run" --data "$cell/cache" --out "$cell/clips" --num-clips 16 --split "$3"
         worldtune evaluate "$cell/clips" --report "$cell/report"
     done

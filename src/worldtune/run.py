@@ -74,7 +74,10 @@ def compose(
     lora: bool = False,
     assignments: Sequence[str] = (),
 ) -> Run:
-    """The family's defaults, what suits the base, the command line's words, every `--set`. ValueError on bad values."""
+    """The family's defaults, what suits base and task, the command line's words, every `--set`.
+
+    ValueError on bad values.
+    """
     names = tuple(controls) if controls else tasks.find(task).controls
     known = rooms.names("controls")
     for name in names:
@@ -94,7 +97,7 @@ def compose(
         sampler=family.Sampler(),
         control={name: rooms.load("controls", name).Config() for name in names},
     )
-    for assignment in base.settings:
+    for assignment in (*base.settings, *base.task_settings.get(task, ())):
         run = settings.replace(run, assignment)
     if steps is not None:
         run = settings.replace(run, f"loop.steps={steps}")

@@ -13,12 +13,15 @@ from recipes import gallery
 from tests.data.moving import moving_dataset
 from tests.training.toy_base import make_base
 from worldtune import __main__ as command_line
+from worldtune import tasks
 from worldtune.contract.files import read_json
 from worldtune.metrics import probe
 from worldtune.report.tables import interval
+from worldtune.run import compose
 from worldtune.stages import matrix as stage
 from worldtune.stages import probes
 from worldtune.stages import train as train_stage
+from worldtune.stages.base import find_base
 from worldtune.stages.matrix import Plan
 
 SETTINGS = (
@@ -29,7 +32,7 @@ SETTINGS = (
     "sampler.guidance=0",
 )
 PLANS = {
-    name: Plan(sample=sample, epochs={"diffusion": 0.01}, num_clips=2, settings={"diffusion": SETTINGS})
+    name: Plan(sample=sample, epochs={"diffusion": 0.01}, num_clips=2, settings=SETTINGS)
     for name, sample in {"general": "robot", "action": "robot", "camera": "robot"}.items()
 }
 
@@ -171,3 +174,14 @@ def test_mistakes_are_refused_before_anything_runs(toys: Path, trained: list[str
         )
     assert not out.exists()
     assert trained == []
+
+
+@pytest.mark.parametrize("name", ["nano-diffusion", "nano-autoregressive"])
+def test_training_takes_what_suits_the_task(name: str, tmp_path: Path) -> None:
+    base = find_base(name)
+    assert set(base.task_settings) < set(tasks.TASKS)
+    runs = {task: compose(task=task, base=base, data=tmp_path) for task in tasks.TASKS}
+    assert {task for task, run in runs.items() if run.optim.optimizer == "muon"} == set(base.task_settings)
+    mine = compose(task="action", base=base, data=tmp_path, assignments=["optim.lr=1e-4"])
+    assert (mine.optim.lr, mine.optim.optimizer) == (1e-4, "muon")
+    assert mine.sampler.guidance == runs["action"].sampler.guidance

@@ -74,7 +74,8 @@ def jackknife(
     num_groups = min(int(group_of_N.max()) + 1, JACKKNIFE_GROUPS)
     if num_groups < 3:
         return Interval(value=value, low=None, high=None, num_clips=num_clips)
-    left_out = np.array([statistic([i for i in everything if group_of_N[i] % num_groups != g]) for g in range(num_groups)])
+    kept = [[i for i in everything if group_of_N[i] % num_groups != group] for group in range(num_groups)]
+    left_out = np.array([statistic(clips) for clips in kept])
     variance = (num_groups - 1) / num_groups * ((left_out - left_out.mean()) ** 2).sum()
     reach = NORMAL_QUANTILE * float(np.sqrt(variance))
     return Interval(value=value, low=value - reach, high=value + reach, num_clips=num_clips)

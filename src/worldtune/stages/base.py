@@ -1,6 +1,7 @@
 """Find a base: a shipped nano name, a local file or folder, or a hub id; and what belongs to it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ class Base:
     """Folder of the diffusion decoder of its tokens, where it has one (`stages.decoder`)."""
     settings: tuple[str, ...] = ()
     """Settings that suit this base, as "a.b=c"; the user's own come after."""
+    task_settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By task, what suits post-training for it besides. New paths start at zero and have little time to grow: with the
+    settings of pre-training, the same steps bring a third of the obedience (nano/README.md says why each is there)."""
 
     def codec(self) -> Codec:
         """Load the codec. ValueError when it is not of the kind that the family models."""
@@ -88,6 +92,7 @@ def _described(name: str, folder: Path) -> Base:
         window=value["window"],
         decoder_path=folder / value["decoder"] if "decoder" in value else None,
         settings=tuple(value["settings"]),
+        task_settings={task: tuple(words) for task, words in value.get("tasks", {}).items()},
     )
 
 
@@ -141,7 +146,7 @@ def _from_hub(name: str) -> Path:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError:
-        raise ValueError(f"--base {name}: a hub id needs `pip install worldtune[hub]`") from None
+        raise ValueError(f"--base {name}: a hub id needs `pip install -e '.[hub]'` in WorldTune's checkout") from None
     try:
         return Path(snapshot_download(name))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:

@@ -50,8 +50,8 @@ class Plan:
     """Held-out clips of every seed."""
     window: Mapping[str, Any] = field(default_factory=dict)
     """What differs from the base's own window."""
-    settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Settings that suit the task, as "a.b=c", by family."""
+    settings: tuple[str, ...] = ()
+    """Settings that suit the sample, as "a.b=c"."""
 
     def steps(self, family: str, num_train: int, batch_size: int) -> int:
         """How long to train on so many clips."""
@@ -63,43 +63,12 @@ def _epochs(diffusion: float, autoregressive: float) -> dict[str, float]:
     return {"diffusion": diffusion, "autoregressive": autoregressive}
 
 
-QUICK = {
-    "diffusion": ("optim.optimizer=muon", "optim.lr=3e-3", "optim.schedule=cosine", "objective.sigma_multiplier=24"),
-    "autoregressive": (
-        "optim.optimizer=muon",
-        "optim.lr=2e-3",
-        "optim.schedule=cosine",
-        "objective.token_noise=0.5",
-    ),  # fmt: skip
-}
-"""New paths start at zero and have little time to grow. The nano sampler takes one step from sigma 40, so noise levels
-near it are those to learn; at the base's own, the same steps bring a third of the obedience."""
-GUIDED = "sampler.guidance=1"
-"""Makes a control louder; chosen on training clips, like other values below. The sampler of one step shows the mean of
-what may happen, so motion fades: guided by the trajectory, pictures change 0.8 instead of 0.3 times as much as they
-should, for 1.4 dB."""
-LISTENING = (*QUICK["autoregressive"], "optim.lr=1e-3", "objective.token_noise=1.0", GUIDED)
-"""Only the first tokens of an arm depend on an action or instruction, the next are read off them: where any of them may
-be noise, the control is heard, and the network takes longer to know clips by heart."""
-TEXTS = {"diffusion": (*QUICK["diffusion"], GUIDED), "autoregressive": LISTENING}
-REACH = {
-    "diffusion": (*QUICK["diffusion"], "control.action.reach=true"),
-    "autoregressive": (*LISTENING, "optim.lr=3e-3", "sampler.guidance=0.5", "control.action.reach=true"),
-}
-"""The tabletop records where the gripper is: small networks follow actions in the robot's axes much sooner. On
-tokens they are heard better at a higher rate, at a slightly higher loss, and need less guidance (docs/bars.md)."""
-PATHS = {"diffusion": QUICK["diffusion"], "autoregressive": (*QUICK["autoregressive"], GUIDED)}
-"""Read by alignment, paths on latents are met best without guidance (docs/bars.md)."""
-DRIVES = {
-    "diffusion": (*QUICK["diffusion"], GUIDED),
-    "autoregressive": (*QUICK["autoregressive"], "sampler.guidance=3"),
-}
+REACH = ("control.action.reach=true",)
+"""The tabletop records where the gripper is: small networks follow actions in the robot's axes much sooner."""
 
 PLANS: dict[str, Plan] = {
     "general": Plan(sample="tabletop-heldout", epochs=_epochs(24, 7.7), num_clips=48),
-    "instruction": Plan(
-        sample="tabletop", epochs=_epochs(16, 9.4), num_clips=120, window={"fps_hz": 5.0}, settings=TEXTS
-    ),
+    "instruction": Plan(sample="tabletop", epochs=_epochs(16, 9.4), num_clips=120, window={"fps_hz": 5.0}),
     "action": Plan(
         sample="tabletop",
         epochs=_epochs(9, 7),
@@ -110,11 +79,10 @@ PLANS: dict[str, Plan] = {
     ),
     "camera": Plan(
         sample="rooms",
-        epochs=_epochs(13.4, 3.52),
-        most_steps={"diffusion": 5000, "autoregressive": 1000},
+        epochs=_epochs(26.8, 3.52),
+        most_steps={"diffusion": 10000, "autoregressive": 1000},
         num_clips=48,
         window={"stride": 8},
-        settings=PATHS,
     ),
     "multiview": Plan(
         sample="street",
@@ -122,7 +90,6 @@ PLANS: dict[str, Plan] = {
         most_steps={"diffusion": 800, "autoregressive": 240},
         num_clips=32,
         window={"stride": 8},
-        settings=QUICK,
     ),
     "multiview_trajectory": Plan(
         sample="street",
@@ -130,7 +97,6 @@ PLANS: dict[str, Plan] = {
         most_steps={"diffusion": 2000, "autoregressive": 560},
         num_clips=32,
         window={"stride": 8},
-        settings=DRIVES,
     ),
 }
 
@@ -209,7 +175,7 @@ def run_cell(
     cache = prepare(samples / plan.sample, folder / "cache", base, controls=controls, window=plan.window)
     num_train, made = len(Cache.open(cache).indices("train")), []
     for seed in seeds:
-        words = [*plan.settings.get(base.family, ()), *assignments]
+        words = [*plan.settings, *assignments]
         run = compose(task=name, base=base, data=cache, seed=seed, assignments=words)
         wanted = steps or plan.steps(base.family, num_train, run.loop.batch_size)
         train(replace(run, loop=replace(run.loop, steps=wanted)), folder / f"run-{seed}")
