@@ -6,13 +6,13 @@ data=$1
 shift
 out=${OUT:-demo/captions}
 for base in ${@:-nano-diffusion nano-autoregressive}; do
-    quick="--steps 120 --set optim.lr=2e-3 --set objective.token_noise=0.5"
-    [ "$base" = nano-diffusion ] && quick="--steps 300 --set optim.lr=3e-3 --set objective.sigma_multiplier=24"
+    steps=120
+    [ "$base" = nano-diffusion ] && steps=300
     cell=$out/$base
     worldtune prepare "$data" "$cell/cache" --base "$base" --task multiview --stride 8
     for seed in ${SEEDS:-0 1 2}; do
-        worldtune train --task multiview --base "$base" --data "$cell/cache" --out "$cell/run-$seed" $quick --seed "$seed" \
-            --set optim.optimizer=muon --set optim.schedule=cosine --set objective.num_observed_min=0
+        worldtune train --task multiview --base "$base" --data "$cell/cache" --out "$cell/run-$seed" --steps "$steps" \
+            --seed "$seed" --set objective.num_observed_min=0
         worldtune generate "$cell/run-$seed" --data "$cell/cache" --out "$cell/clips-$seed" --num-observed 0 \
             --num-clips 32 --seed "$seed"
     done

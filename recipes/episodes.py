@@ -53,6 +53,7 @@ def with_episodes(report: Report) -> Report:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Rewrite the named reports."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reports", nargs="+", type=Path)
     for path in parser.parse_args(argv).reports:

@@ -16,11 +16,10 @@ cell() {  # task, dataset, split to judge, words of prepare, words of train
         cell=$out/$1-$base
         # The nano transformer knows a hundred windows by heart after 200 steps, and is then worse than its base.
         quick="--steps 40 --set optim.lr=2e-3 --set objective.token_noise=0.5"
-        [ "$base" = nano-diffusion ] && quick="--steps 300 --set optim.lr=3e-3 --set objective.sigma_multiplier=24"
+        [ "$base" = nano-diffusion ] && quick="--steps 300"
         worldtune prepare "$out/$2" "$cell/cache" --base "$base" --task "$1" $4
         worldtune train --task "$1" --base "$base" --data "$cell/cache" --out "$cell/run" $quick \
-            --set optim.optimizer=muon --set optim.schedule=cosine --set loop.batch_size=8 \
-            --set sampler.guidance=0 $5
+            --set loop.batch_size=8 --set sampler.guidance=0 $5
         worldtune generate "$cell/run" --data "$cell/cache" --out "$cell/clips" --num-clips 16 --split "$3"
         worldtune evaluate "$cell/clips" --report "$cell/report"
     done

@@ -51,6 +51,12 @@ def test_no_pickle_of_untrusted_files() -> None:
                 assert keywords.get("weights_only") == "True", f"{path}:{node.lineno}"
 
 
+def test_extras_are_installed_from_the_checkout() -> None:
+    """No index of packages has WorldTune."""
+    named = [path for path in SOURCES if path.is_relative_to(ROOT / "src") and "install worldtune" in path.read_text()]
+    assert named == []
+
+
 def test_public_functions_have_docstrings() -> None:
     missing = []
     for path in SOURCES:

@@ -24,7 +24,7 @@ if not os.environ.get("MUJOCO_GL"):
 try:
     import mujoco
 except ImportError as error:
-    raise ImportError("rendering the worlds needs MuJoCo: pip install worldtune[worlds]") from error
+    raise ImportError("rendering the worlds needs MuJoCo: pip install -e '.[worlds]'") from error
 except Exception as error:  # MuJoCo loads OpenGL on import, which fails in a way of its own on every system
     raise ImportError(
         f"MuJoCo found no OpenGL for MUJOCO_GL={os.environ['MUJOCO_GL']} ({error}); install libosmesa6, "

@@ -2,12 +2,35 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from worldtune.options import (
+    BaseOption,
+    CamerasOption,
+    CarryOption,
+    ChunkOption,
+    CodecOption,
+    ContextOption,
+    ControlsOption,
+    DataOption,
+    FpsOption,
+    HeightOption,
+    LookaheadOption,
+    NumFramesOption,
+    SamplerOption,
+    StrideOption,
+    TextOption,
+    WeightsOption,
+    WidthOption,
+    controls_of,
+    pace_of,
+    window_of,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,27 +40,6 @@ app = typer.Typer(
     help="Post-train world foundation models on your own clips, and measure that they obey.",
 )
 console = Console()
-
-BaseOption = Annotated[str, typer.Option("--base", help="A shipped base, a local file or folder, or a hub id.")]
-CodecOption = Annotated[Path | None, typer.Option("--codec", help="Codec folder, when the base does not bring it.")]
-TextOption = Annotated[
-    Path | None, typer.Option("--text-encoder", help="Text encoder folder, when the base does not bring it.")
-]
-ControlsOption = Annotated[
-    str | None, typer.Option("--controls", help="Compose your own, e.g. text,camera. Default: the task's.")
-]
-
-DataOption = Annotated[Path | None, typer.Option("--data", help="Cache with start clips. Default: the run's own.")]
-ContextOption = Annotated[int | None, typer.Option("--context", help="Latent frames a window starts from: 1.")]
-ChunkOption = Annotated[int | None, typer.Option("--chunk", help="Latent frames made at a time: 1.")]
-LookaheadOption = Annotated[int | None, typer.Option("--lookahead", help="Latent frames made beyond, unseen: 0.")]
-CarryOption = Annotated[
-    str | None, typer.Option("--carry", help="How a window passes its end on: tokens or frames. Default: the family's.")
-]
-WeightsOption = Annotated[str, typer.Option("--weights", help="ema or raw.")]
-SamplerOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A=B", help="Sampler setting, e.g. --set steps=10.")
-]
 
 
 @app.command(name="list", epilog="Example: worldtune list")
@@ -86,13 +88,23 @@ def check(
     task: Annotated[str, typer.Option(help="Which task it should serve.")] = "general",
     controls: ControlsOption = None,
     base: BaseOption = "nano-diffusion",
-    num_frames: Annotated[int | None, typer.Option(help="Frames of a clip; 1 + r k. Default: the base's.")] = None,
-    fps_hz: Annotated[float | None, typer.Option(help="Frame rate of clips. Default: the base's.")] = None,
+    codec: CodecOption = None,
+    text_encoder: TextOption = None,
+    cameras: CamerasOption = None,
+    num_frames: NumFramesOption = None,
+    fps_hz: FpsOption = None,
+    height_px: HeightOption = None,
+    width_px: WidthOption = None,
+    stride: StrideOption = None,
 ) -> None:
     """Find every fault of a dataset before hours are spent on it. Exit 1 when there is one."""
+    from worldtune.stages.base import find_base
     from worldtune.stages.check import check as stage
 
-    report = stage(dataset, _controls(task, controls), base, num_frames=num_frames, fps_hz=fps_hz)
+    window = window_of(
+        cameras, num_frames=num_frames, fps_hz=fps_hz, height_px=height_px, width_px=width_px, stride=stride
+    )
+    report = stage(dataset, controls_of(task, controls), find_base(base, codec, text_encoder), window)
     report.show(console)
     raise typer.Exit(0 if report.ok else 1)
 
@@ -106,11 +118,12 @@ def prepare(
     text_encoder: TextOption = None,
     task: Annotated[str, typer.Option(help="Which task the cache should serve.")] = "general",
     controls: ControlsOption = None,
-    num_frames: Annotated[int | None, typer.Option(help="Frames of a clip; 1 + r k. Default: the base's.")] = None,
-    fps_hz: Annotated[float | None, typer.Option(help="Frame rate of clips. Default: the base's.")] = None,
-    height_px: Annotated[int | None, typer.Option(help="Height of clips. Default: the base's.")] = None,
-    width_px: Annotated[int | None, typer.Option(help="Width of clips. Default: the base's.")] = None,
-    stride: Annotated[int | None, typer.Option(help="Frames between window starts. Default: num_frames - 1.")] = None,
+    cameras: CamerasOption = None,
+    num_frames: NumFramesOption = None,
+    fps_hz: FpsOption = None,
+    height_px: HeightOption = None,
+    width_px: WidthOption = None,
+    stride: StrideOption = None,
     resize: Annotated[str, typer.Option(help="crop keeps the aspect ratio, stretch does not.")] = "crop",
     workers: Annotated[int, typer.Option(help="Further processes that decode; the cache is the same.")] = 0,
 ) -> None:
@@ -118,18 +131,11 @@ def prepare(
     from worldtune.stages.base import find_base
     from worldtune.stages.prepare import prepare as stage
 
-    overrides = {
-        "num_frames": num_frames,
-        "fps_hz": fps_hz,
-        "height_px": height_px,
-        "width_px": width_px,
-        "stride": stride,
-        "resize": resize,
-    }
-    chosen = {name: value for name, value in overrides.items() if value is not None}
+    size = {"height_px": height_px, "width_px": width_px, "resize": resize}
+    window = window_of(cameras, num_frames=num_frames, fps_hz=fps_hz, stride=stride, **size)
     found = find_base(base, codec, text_encoder)
-    wanted = _controls(task, controls)
-    console.print(f"cache: {stage(dataset, cache, found, controls=wanted, window=chosen, workers=workers)}")
+    made = stage(dataset, cache, found, controls=controls_of(task, controls), window=window, workers=workers)
+    console.print(f"cache: {made}")
 
 
 @app.command(
@@ -162,7 +168,7 @@ def train(
         task=task,
         base=find_base(base, codec, text_encoder),
         data=data,
-        controls=_controls(task, controls),
+        controls=controls_of(task, controls),
         codec=None if codec is None else str(codec),
         text_encoder=None if text_encoder is None else str(text_encoder),
         seed=seed,
@@ -240,7 +246,7 @@ def steer(
     """Drive a post-trained world from the browser: keys, sticks or a gamepad; see docs/steer.md."""
     from worldtune.stages.serve import serve as stage
 
-    pace = _pace(context, chunk, lookahead, carry)
+    pace = pace_of(context, chunk, lookahead, carry)
     stage(
         run,
         console,
@@ -294,7 +300,7 @@ def rollout(
         chunks=chunks,
         seed=seed,
         weights=weights,
-        pace=_pace(context, chunk, lookahead, carry),
+        pace=pace_of(context, chunk, lookahead, carry),
         assignments=assignments or [],
         dataset=dataset,
     )
@@ -365,22 +371,11 @@ def verify(folder: Annotated[Path, typer.Argument(help="Folder of reference case
     raise typer.Exit(0 if results and all(result.passed for result in results) else 1)
 
 
-def _pace(context: int | None, chunk: int | None, lookahead: int | None, carry: str | None) -> dict[str, Any]:
-    given = {"context": context, "chunk": chunk, "lookahead": lookahead, "carry": carry}
-    return {name: value for name, value in given.items() if value is not None}
-
-
 def _numbers(words: str) -> list[int]:
     try:
         return [int(word) for word in words.split(",")]
     except ValueError:
         raise ValueError(f"--seeds {words}: wanted whole numbers with commas between them, such as 0,1,2") from None
-
-
-def _controls(task: str, controls: str | None) -> tuple[str, ...]:
-    from worldtune import tasks
-
-    return tuple(controls.split(",")) if controls else tasks.find(task).controls
 
 
 def main() -> None:

@@ -95,7 +95,8 @@ def test_no_dataset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"codebase_version": "v2.1"}, "codebase_version is v2.1, wanted v3"),
+        ({"codebase_version": "v2.1"}, "codebase_version is v2.1, .*`worldtune convert .*d NEW --layout lerobot`$"),
+        ({"codebase_version": "v1.6"}, "codebase_version is v1.6, .*; convert the dataset with LeRobot first$"),
         ({"fps": 0}, "fps is 0.0, wanted a positive number"),
         ({"fps": "fast"}, "fps is 'fast', wanted a number"),
         ({"features": {}}, "features has no camera"),

@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -128,6 +129,18 @@ def test_cameras_captions_and_intrinsics(tmp_path: Path) -> None:
     assert clip.features["camera.world_from_camera"][1, :, 0, 3].tolist() == [2, 3, 4, 5, 6]
     # 32x48 is cut to 32x32 and halved: half the focal length, the centre stays in the middle.
     assert clip.features["camera.intrinsics"][0, 0].tolist() == [20, 20, 8, 8]
+
+
+def test_a_camera_without_a_caption_does_not_take_that_of_another(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "d", [episode(3, ("front", "rear"), text=("a road", ""))], fps_hz=10)
+    assert Dataset.open(folder).episodes[0].texts == ("a road", "")
+    path = folder / "meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    place = table.schema.names.index("captions/rear")
+    pq.write_table(table.set_column(place, "captions/rear", pa.array([None], pa.string())), path)
+    assert Dataset.open(folder).episodes[0].texts == ("a road", "a road")
+    pq.write_table(table.remove_column(place), path)
+    assert Dataset.open(folder).episodes[0].texts == ("a road", "a road")
 
 
 def test_one_number_per_frame_becomes_a_vector_of_one(tmp_path: Path) -> None:

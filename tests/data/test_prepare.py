@@ -2,6 +2,7 @@
 
 import errno
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from tests.data.recordings import dataset, episode, snapshot, truncate
 from tests.data.toy_base import toy_base
+from tests.layouts.foreign import change_json
 from worldtune.contract.cache import Cache, CacheWriter
 from worldtune.dataset import Dataset, Window, write_dataset
 from worldtune.stages.clip_reader import ClipReader
@@ -215,6 +217,55 @@ def test_the_dataset_of_a_cache_is_found_and_must_not_have_changed(tmp_path: Pat
     (tmp_path / "d").rename(tmp_path / "old")
     dataset(tmp_path / "d", (12, 13))
     with pytest.raises(ValueError, match="d: the dataset has changed since `worldtune prepare` made .*cache"):
+        Dataset.of_cache(cache)
+
+
+DATA = "data/chunk-000/file-000.parquet"
+
+
+def test_signals_and_videos_changed_in_place_are_noticed(tmp_path: Path) -> None:
+    folder = dataset(tmp_path / "d")
+    cache, before = prepared(tmp_path, folder), snapshot(folder)
+    table = pq.read_table(folder / DATA)
+    actions = pa.array(np.zeros((len(table), 3), np.float32).tolist(), table["action"].type)
+    place = table.schema.names.index("action")
+    pq.write_table(table.set_column(place, table.schema.field(place), actions), folder / DATA)
+    with pytest.raises(ValueError, match="d: the dataset has changed since"):
+        Dataset.of_cache(cache)
+    with pytest.raises(ValueError, match="made with another dataset_identity"):
+        prepared(tmp_path, folder)
+    (folder / DATA).write_bytes(before[DATA])
+    (folder / VIDEO).write_bytes(before[VIDEO] + b"more")
+    with pytest.raises(ValueError, match="d: the dataset has changed since"):
+        Dataset.of_cache(cache)
+    (folder / VIDEO).unlink()
+    with pytest.raises(ValueError, match="d: the dataset has changed since"):
+        Dataset.of_cache(cache)
+
+
+def test_a_copy_is_the_same_dataset(tmp_path: Path) -> None:
+    folder = dataset(tmp_path / "d")
+    shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copyfile)
+    assert Dataset.open(tmp_path / "copy").identity == Dataset.open(folder).identity
+
+
+def test_earlier_caches_know_meta_alone(tmp_path: Path) -> None:
+    cache = prepared(tmp_path, dataset(tmp_path / "d"))
+    path = tmp_path / "cache/header.json"
+    change_json(path, lambda value: value.update(dataset_identity=cache.header.dataset_identity[:64]))
+    before = path.read_bytes()
+    Dataset.of_cache(prepared(tmp_path, tmp_path / "d"))
+    assert path.read_bytes() == before, "runs know the cache by its header"
+    change_json(path, lambda value: value.update(dataset_identity=64 * "0"))
+    with pytest.raises(ValueError, match="d: the dataset has changed since"):
+        Dataset.of_cache(Cache.open(path.parent))
+
+
+def test_a_dataset_that_was_moved_away_is_named_with_its_cache(tmp_path: Path) -> None:
+    cache = prepared(tmp_path, dataset(tmp_path / "d"))
+    (tmp_path / "d").rename(tmp_path / "elsewhere")
+    words = r"cache was made from .*/d, which is no longer there; put it back or prepare again$"
+    with pytest.raises(ValueError, match=words):
         Dataset.of_cache(cache)
 
 

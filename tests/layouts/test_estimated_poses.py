@@ -78,7 +78,7 @@ def test_no_clip_left(tmp_path: Path) -> None:
 def test_without_pycolmap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycolmap", None)
     source = clips_folder(tmp_path / "source", num_videos=1)
-    with pytest.raises(ValueError, match=r"--estimate-poses needs pycolmap: pip install 'worldtune\[poses\]'"):
+    with pytest.raises(ValueError, match=r"--estimate-poses needs `pip install -e '\.\[poses\]'`"):
         convert(source, tmp_path / "d", "videos", estimate_poses=True)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 

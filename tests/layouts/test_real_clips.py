@@ -26,6 +26,9 @@ def test_bridge_episodes(tmp_path: Path) -> None:
         signals = read.signals(index)
         steps_m = np.linalg.norm(np.diff(signals["observation.state"][:, :3], axis=0), axis=1)
         np.testing.assert_allclose(np.linalg.norm(signals["action"][:-1, :3], axis=1), steps_m, atol=1e-5)
+        closed_T, commanded_open_T = signals["action"][:-1, 6], signals["commanded_action"][:-1, 6] > 0.5
+        assert closed_T[commanded_open_T].mean() < 0.1, "0 is open"
+        assert commanded_open_T.all() or closed_T[~commanded_open_T].mean() > 0.4, "1 is closed"
         assert np.abs(signals["action"][:, 3:6]).max() < 1, "no step turns by more than 1 rad: angles do not wrap"
 
 

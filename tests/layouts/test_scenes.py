@@ -11,12 +11,15 @@ import pytest
 from tests.data.recordings import numbered_video, numbers_of
 from tests.layouts.foreign import HEIGHT_PX, WIDTH_PX, change_json, images, quaternion, walk, write_json
 from worldtune.dataset import Dataset
+from worldtune.dataset.entries import natural_order
 from worldtune.dataset.faults import find_faults
 from worldtune.layouts.colmap import MODELS
 from worldtune.stages.convert import convert
 from worldtune.video.write import write_video
 
 NAMES = [f"frame_{index:03d}.png" for index in range(5)]
+COUNTED = ["2.png", "9.png", "10.png", "11.png", "100.png"]
+"""In the order of time, which is not that of the alphabet."""
 LENS = [40.0, 41.0, 23.0, 15.0]
 
 
@@ -31,12 +34,12 @@ def require_walk(folder: Path, num_frames: int = 5, lens: list[float] | None = N
     return read
 
 
-def transforms_scene(folder: Path) -> Path:
-    images(folder / "images", NAMES)
+def transforms_scene(folder: Path, names: list[str] = NAMES) -> Path:
+    images(folder / "images", names)
     opengl = walk(5).copy()
     opengl[:, :3, 1] *= -1  # up instead of down
     opengl[:, :3, 2] *= -1  # backward instead of forward
-    frames = [{"file_path": f"images/{n}", "transform_matrix": m.tolist()} for n, m in zip(NAMES, opengl, strict=True)]
+    frames = [{"file_path": f"images/{n}", "transform_matrix": m.tolist()} for n, m in zip(names, opengl, strict=True)]
     lens = dict(zip(("fl_x", "fl_y", "cx", "cy"), LENS, strict=True))
     write_json(folder / "transforms.json", {**lens, "w": WIDTH_PX, "h": HEIGHT_PX, "k1": 0.1, "frames": frames[::-1]})
     (folder / "caption.txt").write_text("a kitchen\n")
@@ -49,6 +52,14 @@ def test_transforms(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         read = require_walk(convert(source, tmp_path / "d", "transforms", fps_hz=7))
     assert (read.fps_hz, read.episodes[0].texts) == (7, ("a kitchen",))
     assert "1 of 1 scenes have lens distortion, which is dropped" in caplog.text
+
+
+def test_names_that_count_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    scene = transforms_scene(tmp_path / "transforms", COUNTED)
+    require_walk(convert(scene, tmp_path / "a", "transforms", fps_hz=7))
+    require_walk(convert(colmap_scene(tmp_path / "colmap", "bin", names=COUNTED), tmp_path / "b", "colmap", fps_hz=7))
+    names = ["b1.png", "a10b1.png", "a9b10.png", "a9b2.png", "a09b2.png", "1", ""]
+    assert sorted(names, key=natural_order) == ["", "1", "a09b2.png", "a9b2.png", "a9b10.png", "a10b1.png", "b1.png"]
 
 
 def test_transforms_of_several_scenes_with_smaller_copies_and_field_of_view(tmp_path: Path) -> None:
@@ -106,17 +117,17 @@ def test_rate_and_caption_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="this layout tells no frame rate; give it with --fps-hz"):
         convert(source, tmp_path / "d", "transforms")
     (source / "caption.txt").unlink()
-    with pytest.raises(ValueError, match=r"caption\.txt: no caption for source"):
+    with pytest.raises(ValueError, match=r"caption\.txt: no caption for source; write one, or give --allow-missing"):
         convert(source, tmp_path / "d", "transforms", fps_hz=7)
     convert(source, tmp_path / "d", "transforms", fps_hz=7, allow_missing_captions=True)
 
 
-def colmap_scene(folder: Path, kind: str, model: str = "PINHOLE") -> Path:
-    images(folder / "images", NAMES)
+def colmap_scene(folder: Path, kind: str, model: str = "PINHOLE", names: list[str] = NAMES) -> Path:
+    images(folder / "images", names)
     (folder / "sparse/0").mkdir(parents=True)
     params = {"PINHOLE": LENS, "SIMPLE_RADIAL": [40.0, 23.0, 15.0, 0.1], "FOV": [*LENS, 0.1]}[model]
     camera_from_world = np.linalg.inv(walk(5))
-    rows = [(7 - k, quaternion(m[:3, :3]), m[:3, 3].tolist(), NAMES[k]) for k, m in enumerate(camera_from_world)][::-1]
+    rows = [(7 - k, quaternion(m[:3, :3]), m[:3, 3].tolist(), names[k]) for k, m in enumerate(camera_from_world)][::-1]
     (folder / "caption.txt").write_text("a garden")
     if kind == "txt":
         line = " ".join(map(str, ["3", model, WIDTH_PX, HEIGHT_PX, *params]))

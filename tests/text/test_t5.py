@@ -70,5 +70,5 @@ def test_one_sentence_when_it_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyP
         text.load(folder)
     assert "\n" not in str(caught.value)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ValueError, match=r"needs `pip install worldtune\[hub\]`"):
+    with pytest.raises(ValueError, match=r"needs `pip install -e '\.\[hub\]'`"):
         text.load(folder)

@@ -61,7 +61,7 @@ def test_a_wrong_camera_is_one_sentence(
 def test_without_mujoco_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mujoco", None)
     monkeypatch.delitem(sys.modules, "worlds.scene", raising=False)
-    with pytest.raises(ImportError, match=r"pip install worldtune\[worlds\]"):
+    with pytest.raises(ImportError, match=r"pip install -e '\.\[worlds\]'"):
         importlib.import_module("worlds.scene")
 
 

@@ -87,7 +87,7 @@ def test_the_rig_is_fixed_to_the_ego_car(episodes: dict[str, Episode]) -> None:
 
 
 def test_the_ego_car_heads_along_its_path() -> None:
-    pytest.importorskip("mujoco", reason="the street needs MuJoCo: pip install worldtune[worlds]")
+    pytest.importorskip("mujoco", reason="the street needs MuJoCo: pip install -e '.[worlds]'")
     from worlds import street
 
     for index in range(20):

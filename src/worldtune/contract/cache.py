@@ -25,6 +25,7 @@ from worldtune.contract.latents import Normalisation
 from worldtune.contract.nouns import Grid
 
 VERSION = 1
+_HASH_LENGTH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class CacheHeader:
     dataset: str
     """Folder of the dataset, absolute."""
     dataset_identity: str
-    """Hash of the dataset's index: a changed dataset needs a new cache."""
+    """Hash of the dataset's files: a changed dataset needs a new cache."""
     window: dict[str, Any]
     """How clips were cut: num_frames, fps_hz, height_px, width_px, stride, resize."""
     grid: Grid
@@ -59,10 +60,17 @@ class CacheHeader:
         """Of the latents; without meaning in a cache of tokens."""
         return Normalisation(torch.tensor(self.latent_mean_TC), torch.tensor(self.latent_std_TC))
 
+    def is_of(self, dataset_identity: str) -> bool:
+        """Whether the cache was made from the dataset of this identity."""
+        # Earlier caches know the first hash alone, which is of meta/.
+        return self.dataset_identity in (dataset_identity, dataset_identity[:_HASH_LENGTH])
+
     def difference(self, other: "CacheHeader") -> list[str]:
         """Names of the fields that differ."""
         # As JSON keeps it: a tuple comes back from the file as a list.
         mine, theirs = (json.loads(json.dumps(asdict(header))) for header in (self, other))
+        if self.is_of(other.dataset_identity):
+            mine["dataset_identity"] = theirs["dataset_identity"]
         return [name for name in mine if mine[name] != theirs[name]]
 
 

@@ -1,6 +1,7 @@
 """Reading foreign JSON and text files: every mistake names the file and the field."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,13 @@ def lines(path: Path) -> list[str]:
         raise ValueError(f"{path}: not UTF-8 text; save it as UTF-8") from None
 
 
+def natural_order(name: str) -> tuple[tuple[int | str, ...], str]:
+    """Sort key of names that count: digits are numbers, so that 2.png comes before 10.png."""
+    # Texts and numbers take turns, so a text never meets a number; the name itself tells 1 from 01.
+    parts = re.split("([0-9]+)", name)
+    return tuple(int(part) if place % 2 else part for place, part in enumerate(parts)), name
+
+
 def caption(candidates: Sequence[Path], name: str, allow_missing: bool) -> str:
     """Text of the first candidate that exists.
 
@@ -61,13 +69,13 @@ def caption(candidates: Sequence[Path], name: str, allow_missing: bool) -> str:
     if path is None:
         if allow_missing:
             return ""
-        raise ValueError(f"{candidates[0]}: no caption for {name}; write one, or allow missing captions")
+        raise ValueError(f"{candidates[0]}: no caption for {name}; write one, or give --allow-missing-captions")
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
     except UnicodeDecodeError:
         raise ValueError(f"{path}: the caption is not UTF-8 text; save it as UTF-8") from None
     if not text and not allow_missing:
-        raise ValueError(f"{path}: the caption of {name} is empty; write one, or allow missing captions")
+        raise ValueError(f"{path}: the caption of {name} is empty; write one, or give --allow-missing-captions")
     return not_too_long(text, str(path))
 
 

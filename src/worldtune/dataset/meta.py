@@ -1,13 +1,15 @@
 """Reading and validating meta/ of a LeRobot v3 folder."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from worldtune.contract.errors import suggest
 from worldtune.contract.files import read_json
 from worldtune.dataset import schema
 from worldtune.dataset.schema import Signal
@@ -74,6 +76,31 @@ class Info:
         """All cameras, in the order of info.json."""
         return tuple(self.sizes_px)
 
+    def of_cameras(self, cameras: Sequence[str], path: Path) -> "Info":
+        """With these cameras only, in this order, and what is recorded of them. ValueError for an unknown one."""
+        for camera in cameras:
+            if camera not in self.views:
+                raise ValueError(f"{path}: has no camera {camera!r}: {suggest(camera, self.views)}")
+        if len(set(cameras)) < len(cameras):
+            raise ValueError(f"{path}: cameras must differ, got {', '.join(cameras)}")
+
+        def kept(by_camera: Mapping[str, Any]) -> dict[str, Any]:
+            return {camera: by_camera[camera] for camera in cameras if camera in by_camera}
+
+        return replace(
+            self,
+            signals={name: signal for name, signal in self.signals.items() if self.camera_of(name) in {None, *cameras}},
+            video_keys=kept(self.video_keys),
+            image_keys=kept(self.image_keys),
+            sizes_px=kept(self.sizes_px),
+        )
+
+    def camera_of(self, column: str) -> str | None:
+        """The camera that a column "camera.<feature>.<camera>" tells of; None for other columns."""
+        if not column.startswith(schema.CAMERA_PREFIX):
+            return None
+        return next((view for view in sorted(self.views, key=len, reverse=True) if column.endswith(f".{view}")), None)
+
 
 def view_name(key: str) -> str:
     """Camera name of a video or image feature: "observation.images.front" is "front"."""
@@ -91,7 +118,9 @@ def read_info(folder: Path) -> Info:
     value = read_json(path)
     version = str(_entry(path, value, "codebase_version", str))
     if not version.startswith("v3."):
-        raise ValueError(f"{path}: codebase_version is {version}, wanted v3.x; convert the dataset with LeRobot first")
+        older = f"make one with `worldtune convert {folder} NEW --layout lerobot`"
+        advice = older if version.startswith("v2.") else "convert the dataset with LeRobot first"
+        raise ValueError(f"{path}: codebase_version is {version}, wanted v3.x; {advice}")
     features = _entry(path, value, "features", dict)
     videos = {view_name(key): key for key, entry in features.items() if _dtype(path, key, entry) == "video"}
     images = {view_name(key): key for key, entry in features.items() if _dtype(path, key, entry) == "image"}
@@ -180,11 +209,12 @@ def _episode(
         raise ValueError(
             f"{path}: episode {index} has the task {unknown[0][:60]!r}, which {schema.TASKS} does not list"
         )
+    captions = [row.get(f"{schema.CAPTIONS}{view}") for view in info.views]
     return EpisodeInfo(
         index=index,
         length=row["length"],
         split=splits.get(index, "unused"),
-        texts=tuple(row.get(f"{schema.CAPTIONS}{view}") or texts[0] for view in info.views),
+        texts=tuple(texts[0] if text is None else text for text in captions),
         num_tasks=len(row["tasks"] or [""]),
         facts={k.removeprefix(schema.FACTS): v for k, v in row.items() if k.startswith(schema.FACTS)},
         data_path=folder / data,

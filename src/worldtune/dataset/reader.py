@@ -5,7 +5,7 @@ Shape legend: V views, T frames, H W rows and columns, C channels.
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,15 @@ from worldtune.video.resample import resize, resized_intrinsics
 INTRINSICS = "camera.intrinsics"
 
 
+def _hash(words: Iterable[str]) -> str:
+    return hashlib.sha256("".join(words).encode()).hexdigest()
+
+
+def _size_bytes(path: Path) -> int:
+    """0 for a lost file, which `check` names."""
+    return path.stat().st_size if path.is_file() else 0
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A LeRobot v3 dataset. Open it with `Dataset.open`."""
@@ -36,9 +45,14 @@ class Dataset:
     _tables: dict[Path, pa.Table] = field(default_factory=dict, repr=False)
 
     @staticmethod
-    def open(folder: Path) -> "Dataset":
-        """Read meta/ and check the schema of every data file. ValueError naming file, field, got and wanted."""
+    def open(folder: Path, cameras: Sequence[str] = ()) -> "Dataset":
+        """Read meta/ and check the schema of every data file. ValueError naming file, field, got and wanted.
+
+        cameras: those that are read, in this order; none named: all.
+        """
         info = read_info(folder)
+        if cameras:
+            info = info.of_cameras(cameras, folder / schema.INFO)
         tasks = read_tasks(folder)
         episodes = read_episodes(folder, info, tasks)
         rows = Counter[Path]()
@@ -59,10 +73,14 @@ class Dataset:
     @staticmethod
     def of_cache(cache: Cache) -> "Dataset":
         """The dataset that a cache was made from. ValueError when it is not there, or has changed since."""
-        header = cache.header
-        dataset = Dataset.open(Path(header.dataset))
-        if dataset.identity != header.dataset_identity:
-            raise ValueError(f"{header.dataset}: the dataset has changed since `worldtune prepare` made {cache.folder}")
+        header, folder = cache.header, Path(cache.header.dataset)
+        if not (folder / schema.INFO).is_file():
+            raise ValueError(
+                f"{cache.folder} was made from {folder}, which is no longer there; put it back or prepare again"
+            )
+        dataset = Dataset.open(folder, Window(**header.window).cameras)
+        if not header.is_of(dataset.identity):
+            raise ValueError(f"{folder}: the dataset has changed since `worldtune prepare` made {cache.folder}")
         return dataset
 
     @property
@@ -84,7 +102,7 @@ class Dataset:
         """Feature -> its column, or its columns in the order of views for features of cameras."""
         result: dict[str, list[str]] = {}
         for column in self.info.signals:
-            view = next((v for v in sorted(self.views, key=len, reverse=True) if column.endswith(f".{v}")), None)
+            view = self.info.camera_of(column)
             if not column.startswith(schema.CAMERA_PREFIX):
                 result[column] = [column]
             elif view is None:
@@ -130,10 +148,16 @@ class Dataset:
 
     @property
     def identity(self) -> str:
-        """Hash of meta/: equal for equal datasets."""
-        paths = [self.folder / schema.INFO, self.folder / schema.TASKS]
-        paths += sorted((self.folder / "meta/episodes").glob("*/*.parquet"))
-        return hashlib.sha256("".join(file_hash(path) for path in paths).encode()).hexdigest()
+        """Hash of meta/, then hash of data files and of names and sizes of videos: equal for equal datasets.
+
+        Videos are not read, which would take long, and times of files play no part: a copy is the same dataset.
+        """
+        meta = [self.folder / schema.INFO, self.folder / schema.TASKS]
+        meta += sorted((self.folder / "meta/episodes").glob("*/*.parquet"))
+        data = sorted({episode.data_path for episode in self.episodes})
+        videos = sorted({span.path for episode in self.episodes for span in episode.videos.values()})
+        sizes = [f"{path.relative_to(self.folder)} {_size_bytes(path)}" for path in videos]
+        return _hash(map(file_hash, meta)) + _hash([*map(file_hash, data), *sizes])
 
     def frames(self, episode: int, view: str, indices: Sequence[int]) -> np.ndarray:
         """Frames of one camera at ascending frame numbers, uint8 [T,H,W,3]."""

@@ -30,7 +30,7 @@ def require_pycolmap() -> Any:
     try:
         return importlib.import_module("pycolmap")
     except ImportError:
-        raise ValueError("--estimate-poses needs pycolmap: pip install 'worldtune[poses]'") from None
+        raise ValueError("--estimate-poses needs `pip install -e '.[poses]'` in WorldTune's checkout") from None
 
 
 def camera_motion(video: np.ndarray | Path, scratch: Path) -> tuple[np.ndarray, np.ndarray]:

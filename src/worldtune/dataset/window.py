@@ -22,8 +22,11 @@ class Window:
     None: num_frames - 1, so that neighbours share one frame and no transition is lost."""
     resize: str = "crop"
     """"crop" keeps the aspect ratio and cuts the middle; "stretch" keeps the whole image."""
+    cameras: tuple[str, ...] = ()
+    """Those that clips show, in this order. None named: all of the dataset."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "cameras", tuple(self.cameras))  # a file has a list
         for name in ("num_frames", "height_px", "width_px", "stride"):
             value = getattr(self, name)
             if value is not None and value < 1:

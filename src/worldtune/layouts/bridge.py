@@ -13,7 +13,7 @@ import numpy as np
 from worldtune.contract.files import read_json
 from worldtune.dataset import Episode, Source
 from worldtune.dataset.actions import relative_actions
-from worldtune.dataset.entries import entry, not_too_long, numbers, require_rate, splits_of
+from worldtune.dataset.entries import entry, natural_order, not_too_long, numbers, require_rate, splits_of
 from worldtune.dataset.video_files import fitted
 from worldtune.video.footage import common_size_px
 from worldtune.video.read import VideoInfo, probe
@@ -36,7 +36,10 @@ def read(source: Path, *, allow_missing_captions: bool = False, fps_hz: float | 
     fps_hz: the rate of the recordings when the videos tell it wrongly (Bridge was recorded at 5 Hz, the released
     videos play at 3). ValueError naming the file and the field that is missing or wrong.
     """
-    found = {split: sorted((source / "annotation" / split).glob("*.json"), key=_number) for split in SPLITS}
+    found = {
+        split: sorted((source / "annotation" / split).glob("*.json"), key=lambda path: natural_order(path.stem))
+        for split in SPLITS
+    }
     if not any(found.values()):
         wanted = "annotation/{train,val,test}/ID.json, videos/{train,val,test}/ID/rgb.mp4"
         raise ValueError(f"{source / 'annotation'}: no json files in train, val or test; the layout is {wanted}")
@@ -53,15 +56,12 @@ def read(source: Path, *, allow_missing_captions: bool = False, fps_hz: float | 
     )
 
 
-def _number(path: Path) -> tuple[int, str]:
-    return (int(path.stem), "") if path.stem.isdigit() else (-1, path.stem)
-
-
 def _recording(source: Path, path: Path, allow_missing_texts: bool) -> _Recording:
     value = read_json(path)
     texts = [] if allow_missing_texts and "texts" not in value else entry(path, value, "texts", list)
     if not allow_missing_texts and not (texts and isinstance(texts[0], str) and texts[0].strip()):
-        raise ValueError(f"{path}: texts is {texts!r}, wanted a list that starts with the instruction")
+        wanted = "a list that starts with the instruction; write one, or give --allow-missing-captions"
+        raise ValueError(f"{path}: texts is {texts!r}, wanted {wanted}")
     text = not_too_long(str(texts[0]).strip() if texts else "", f"{path}: texts")
     videos = entry(path, value, "videos", list)
     if not videos:

@@ -11,7 +11,7 @@ import numpy as np
 
 from worldtune.contract.poses import inverse, rigid, rotations_from_quaternions
 from worldtune.dataset import Source
-from worldtune.dataset.entries import caption, lines, numbers, require_rate, warn_some
+from worldtune.dataset.entries import caption, lines, natural_order, numbers, require_rate, warn_some
 from worldtune.dataset.scenes import Scene, scaled_lens, scene_episodes
 from worldtune.video.footage import shared_size_px
 
@@ -51,9 +51,10 @@ class _Image:
 
 
 def read(source: Path, *, allow_missing_captions: bool = False, fps_hz: float | None = None) -> Source:
-    """A scene for SOURCE, or for each of its folders, that has images/ and a model; frames in the order of names.
+    """A scene for SOURCE, or for each of its folders, that has images/ and a model.
 
-    fps_hz: needed, the layout tells none. ValueError naming the file and what is missing or wrong in it.
+    Frames in the order of names, 2 before 10. fps_hz: needed, the layout tells none. ValueError naming the file and
+    what is missing or wrong in it.
     """
     rate_hz = require_rate(fps_hz, source)
     folders = [source, *sorted(path for path in source.iterdir() if path.is_dir())]
@@ -99,7 +100,7 @@ def _scene(folder: Path, model: Path, allow_missing_captions: bool) -> tuple[Sce
             raise ValueError(f"{image_file}: {image.name} has camera {image.camera_id}, {camera_file} does not")
         if (wrong := cameras[image.camera_id].model) not in (*_ONE_FOCAL, *_TWO_FOCALS):
             raise ValueError(f"{camera_file}: camera {image.camera_id} is {wrong}; undistort with COLMAP first")
-    images = sorted(images, key=lambda image: image.name)
+    images = sorted(images, key=lambda image: natural_order(image.name))
     files = tuple(folder / "images" / image.name for image in images)
     size_px = shared_size_px(files)
     used = [cameras[image.camera_id] for image in images]

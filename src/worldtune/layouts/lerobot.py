@@ -116,7 +116,7 @@ def _text(source: Path, row: Any, where: str, allow_missing: bool) -> str:
     text = str(tasks[0]).strip() if tasks else ""
     if not text and not allow_missing:
         raise ValueError(
-            f"{path}: {where}: tasks is {tasks!r}, wanted an instruction; write one, or allow missing captions"
+            f"{path}: {where}: tasks is {tasks!r}, wanted an instruction; write one, or give --allow-missing-captions"
         )
     return not_too_long(text, f"{path}: {where}: tasks")
 

@@ -118,7 +118,9 @@ def _drive(source: Path, tables: _Tables, scene: dict[str, Any], has_sweeps: boo
     name = tables.value("scene", scene, "name", str)
     text = str(scene.get("description", "")).strip()
     if not text and not allow_silent:
-        raise ValueError(f"{tables.path('scene')}: {name}: description is empty; write one, or allow missing captions")
+        raise ValueError(
+            f"{tables.path('scene')}: {name}: description is empty; write one, or give --allow-missing-captions"
+        )
     not_too_long(text, f"{tables.path('scene')}: {name}: description")
     frames: dict[str, list[_Frame]] = defaultdict(list)
     for sample in tables.samples_of_scene[scene["token"]]:

@@ -12,7 +12,7 @@ import numpy as np
 from worldtune.contract.files import read_json
 from worldtune.contract.poses import opencv_from_opengl
 from worldtune.dataset import Source
-from worldtune.dataset.entries import caption, entry, numbers, require_rate, warn_some
+from worldtune.dataset.entries import caption, entry, natural_order, numbers, require_rate, warn_some
 from worldtune.dataset.scenes import Scene, scaled_lens, scene_episodes
 from worldtune.video.footage import IMAGE_SUFFIXES, shared_size_px
 
@@ -23,7 +23,7 @@ _SMALLER_FOLDERS = ("images_2", "images_4", "images_8")
 
 
 def read(source: Path, *, allow_missing_captions: bool = False, fps_hz: float | None = None) -> Source:
-    """A scene for each transforms.json in SOURCE or below it; its frames in the order of file names.
+    """A scene for each transforms.json in SOURCE or below it; its frames in the order of file names, 2 before 10.
 
     fps_hz: needed, the layout tells none. ValueError naming the file, the frame and the entry.
     """
@@ -47,7 +47,7 @@ def _scene(source: Path, path: Path, allow_missing_captions: bool) -> Scene:
         raise ValueError(f"{path}: camera_model is {model!r}, wanted one of {', '.join(_PERSPECTIVE)}")
     places = [f"frames[{index}]" for index in range(len(frames))]
     names = [entry(path, frame, "file_path", str, place) for frame, place in zip(frames, places, strict=True)]
-    order = sorted(range(len(frames)), key=lambda index: names[index])
+    order = sorted(range(len(frames)), key=lambda index: natural_order(names[index]))
     images = tuple(_image(path, names[index]) for index in order)
     size_px = shared_size_px(images)
     poses = [

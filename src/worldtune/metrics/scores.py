@@ -99,7 +99,7 @@ def pooled_mean(
     Clips without a value are left out; None when no clip has one. episodes: of every clip; by default its own.
     """
     array = np.array([[np.nan if value is None else value for value in row] for row in values_SN], dtype=np.float64)
-    is_there_N = ~np.isnan(array).any(axis=0)
+    is_there_N = np.asarray(~np.isnan(array).any(axis=0))
     defined = array[:, is_there_N]
     if not defined.size:
         return None

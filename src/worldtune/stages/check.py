@@ -1,9 +1,10 @@
 """`worldtune check`: find every fault of a dataset before hours are spent on it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,7 +16,7 @@ from worldtune.dataset import Dataset, Dropped, Window
 from worldtune.dataset.faults import Fault, find_faults
 from worldtune.dataset.schema import CAMERA_PREFIX, INFO
 from worldtune.report.tables import counted
-from worldtune.stages.base import find_base
+from worldtune.stages.base import Base
 
 _SHOWN = 20
 
@@ -60,26 +61,21 @@ class CheckReport:
 def check(
     dataset: Path,
     controls: Sequence[str],
-    base: str,
-    *,
-    num_frames: int | None = None,
-    fps_hz: float | None = None,
+    base: Base,
+    window: Mapping[str, Any],
 ) -> CheckReport:
-    """Check a dataset for the given controls and for the clips that a base wants.
+    """Check a dataset for the given controls and for the clips that a base wants; window: what differs from its own.
 
-    Raises ValueError only for bad arguments (an unknown control or base); what is wrong with the dataset is reported.
+    Raises ValueError only for bad arguments (an unknown control); what is wrong with the dataset is reported.
     """
-    found = find_base(base)
-    overrides = {"num_frames": num_frames, "fps_hz": fps_hz}
-    chosen = {name: value for name, value in overrides.items() if value is not None}
-    return inspect(dataset, controls, Window(**{**found.window, **chosen}), found.codec())
+    return inspect(dataset, controls, Window(**{**base.window, **window}), base.codec())
 
 
 def inspect(folder: Path, controls: Sequence[str], window: Window, codec: Codec) -> CheckReport:
     """The check itself, for a window and a codec."""
     fields = {name: rooms.load("controls", name).FIELDS for name in controls}
     try:
-        dataset = Dataset.open(folder)
+        dataset = Dataset.open(folder, window.cameras)
     except ValueError as error:
         return CheckReport(folder=folder, faults=(Fault(file=folder, rule=str(error)),))
     faults = [*find_faults(dataset)]
@@ -87,6 +83,9 @@ def inspect(folder: Path, controls: Sequence[str], window: Window, codec: Codec)
         found = (_field_fault(dataset, control, name, field) for name, field in wanted.items())
         faults += [fault for fault in found if fault is not None]
     notes = [frame_rule(codec.frames_per_latent, window.num_frames), *_split_notes(dataset)]
+    if len(dataset.views) > 1:
+        told = "" if "views" in controls else "; without the control views the model is not told which is which"
+        notes.append(f"cameras: {', '.join(dataset.views)}{told}")
     clips: Counter[str] = Counter()
     dropped: list[Dropped] = []
     try:
@@ -158,7 +157,10 @@ def _window_notes(dataset: Dataset, window: Window, frames_per_latent: int, drop
     if rate_hz != dataset.fps_hz:
         notes.append(f"clips have {rate_hz:g} Hz, the dataset {dataset.fps_hz:g}: the nearest frames are taken")
         if "action" in dataset.features:
-            notes.append("actions are taken at those frames too; relative ones are not added up over skipped frames")
+            notes.append(
+                "actions are taken at those frames too; relative ones are not added up over skipped frames: "
+                f"then give --fps-hz {dataset.fps_hz:g}, or record the motion at {rate_hz:g} Hz (docs/data.md)"
+            )
     if dropped:
         shortest = min(dataset.episodes[drop.episode].length for drop in dropped)
         advice = []

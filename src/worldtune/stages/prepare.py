@@ -49,7 +49,7 @@ def prepare(
         more = f" ({len(report.faults) - 1} more; see `worldtune check`)" if len(report.faults) > 1 else ""
         raise ValueError(f"{report.faults[0]}{more}")
     report.show(console)
-    opened = Dataset.open(dataset)
+    opened = Dataset.open(dataset, chosen.cameras)
     grid = codec.grid(
         views=len(opened.views), frames=chosen.num_frames, height_px=chosen.height_px, width_px=chosen.width_px
     )
@@ -114,7 +114,8 @@ class _Encoder:
             text_encoder=self.texts.identity,
             dataset=str(reader.dataset.folder.resolve()),
             dataset_identity=reader.dataset.identity,
-            window=asdict(reader.window),
+            # Earlier caches know no choice of cameras.
+            window={name: value for name, value in asdict(reader.window).items() if value != ()},
             grid=grid,
             controls=sorted(reader.controls),
             arrays={"text/tokens": tokens, **{name: list(array.shape) for name, array in aligned.items()}},

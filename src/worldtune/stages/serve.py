@@ -26,7 +26,7 @@ def serve(
         from worldtune.steering import server
         from worldtune.steering.access import Access
     except ImportError:
-        raise ValueError("the page needs `pip install worldtune[steer]`") from None
+        raise ValueError("the page needs `pip install -e '.[steer]'` in WorldTune's checkout") from None
     access = Access.of(host, port)
     steered = open_run(folder, data=data, weights=weights, seed=seed, pace=pace, assignments=assignments)
     if not steered.session.axes and not steered.has_text:

@@ -56,7 +56,7 @@ def load(path: Path, *, bf16: bool = False, device: torch.device | str = "cpu") 
     try:
         from transformers import AutoTokenizer, T5EncoderModel
     except ImportError:
-        raise ValueError(f"{path}: a T5 text encoder needs `pip install worldtune[hub]`") from None
+        raise ValueError(f"{path}: a T5 text encoder needs `pip install -e '.[hub]'` in WorldTune's checkout") from None
     network_at, tokenizer_at = _places(Path(path))
     dtype = torch.bfloat16 if bf16 else torch.float32
     try:

@@ -71,7 +71,7 @@ def _peft() -> Any:
     try:
         import peft
     except ImportError:
-        raise ValueError("adapter.train=lora needs PEFT: pip install worldtune[lora]") from None
+        raise ValueError("adapter.train=lora needs `pip install -e '.[lora]'` in WorldTune's checkout") from None
     return peft
 
 
