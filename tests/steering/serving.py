@@ -7,6 +7,7 @@ import time
 import uvicorn
 
 from tests.steering.panorama import PX_PER_RAD, SIZE_PX, Panorama
+from worldtune.stages.steer import Steered
 from worldtune.steering.access import Access
 from worldtune.steering.server import application
 
@@ -26,7 +27,7 @@ window.plug = (axes, pressed = []) => { window.pads = [null, {
 class Server:
     """The real server in a thread, which can be stopped and started again on its port."""
 
-    def __init__(self, world: Panorama) -> None:
+    def __init__(self, world: Panorama | Steered) -> None:
         self.world = world
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

@@ -16,6 +16,9 @@ import pytest
 from PIL import Image
 
 from tests.steering.panorama import picture, shift_px
+from tests.steering.robots import gripper_recording
+from tests.steering.toy import make_run
+from worldtune.stages.steer import open_run
 
 pytest.importorskip("uvicorn")
 from tests.steering.serving import CHUNK_PX, FAKE_PAD, Server, turning_world, wrapped  # noqa: E402
@@ -277,5 +280,33 @@ def test_triggers_push_an_axis_without_a_stick(chromium: Any) -> None:
     assert page.is_visible("kbd.pad >> nth=0")
     pause(page)
     assert shift_px(before, seen(page)) == wrapped(chunk(page) * CHUNK_PX)
+    page.close()
+    server.stop()
+
+
+def test_the_opening_starts_and_goes_back_with_the_world(chromium: Any, tmp_path: Path) -> None:
+    steered = open_run(make_run(tmp_path, "diffusion", ("action",), record=gripper_recording))
+    server, page = Server(steered), chromium.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(server.url)
+
+    def stands(words: str) -> bool:
+        return page.text_content("#axis-open ~ output") == words
+
+    wait(lambda: stands("1.00 0..1"))
+    hold(page, "KeyS", 4)
+    assert steered.session.held == {"gripper": 1.0}, "other keys leave it"
+    hold(page, "KeyG", 8)
+    wait(lambda: stands("0.00 0..1"))
+    assert steered.session.held["gripper"] < 1
+    for _ in range(steered.session.number):
+        page.keyboard.press("Backspace")
+    wait(lambda: stands("1.00 0..1"))
+    hold(page, "KeyG", 8)
+    page.keyboard.press("Home")
+    wait(lambda: chunk(page) == 0 and stands("1.00 0..1"))
+    trained = next(place for place, start in enumerate(steered.starts()) if start.split == "train")
+    page.click(f"#starts button >> nth={trained}")
+    wait(lambda: stands("0.00 0..1"))
     page.close()
     server.stop()

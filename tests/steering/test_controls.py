@@ -118,32 +118,6 @@ def test_an_action_leads_from_its_frame_to_the_next() -> None:
     assert np.array_equal(frames[1], [[9, 1, 9], [9, 2, 9], [9, 3, 9], [9, 4, 9]])
 
 
-def test_actions_of_seven_numbers_are_a_gripper() -> None:
-    draw = np.random.default_rng(0)
-    recorded = np.concatenate([draw.normal(size=(100, 6)) * 0.01, draw.integers(0, 2, (100, 1))], 1)
-    recorded[:, 3] = 0
-    axes = {axis.name: axis for axis in action_steering.axes([{"action": recorded}], HZ)}
-    assert list(axes) == ["x", "y", "z", "pitch", "yaw", "open"], "roll never varies"
-    assert axes["open"].holds
-    assert (axes["open"].low, axes["open"].high) == (0, 1)
-    assert axes["x"].rest == 0
-    made = action_steering.extend({"action": np.zeros(7)}, {"open": np.ones(2), "yaw": np.full(2, 0.3)}, HZ)
-    assert np.allclose(made["action"][0], [0, 0, 0, 0, 0, 0.3, 1])
-
-
-def test_a_level_stays_where_it_was_put(tmp_path: Path) -> None:
-    steered = open_run(make_run(tmp_path, "diffusion", ("action",)))
-    session = steered.session
-    session.axes = tuple(type(axis)(**{**vars(axis), "holds": axis.name == "action_2"}) for axis in session.axes)
-    session.start(steered.observation(steered.starts()[0]))
-    session.record()
-    session.step({"action_2": 0.25, "action_1": 0.01})
-    session.step({})
-    commands = session.recorded().commands
-    assert np.allclose(commands["action_2"][1:], 0.25)
-    assert np.allclose(commands["action_1"][1:], [0.01] * 4 + [0] * 4)
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_rig_on_a_vehicle_is_driven_and_shows_all_views(family: str, tmp_path: Path) -> None:
     controls = ("text", "views", "trajectory", "camera")

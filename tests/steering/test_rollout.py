@@ -13,6 +13,7 @@ from worldtune.contract.poses import planar
 from worldtune.contract.steering import Axis
 from worldtune.metrics.drift import drift, gradient_energy
 from worldtune.metrics.pixels import PSNR_LIMIT_DB
+from worldtune.stages.base import find_base
 from worldtune.stages.check import check
 from worldtune.stages.rollout import rollout
 from worldtune.stages.steer import open_run
@@ -95,7 +96,7 @@ def test_a_rollout_of_any_length(run: Path, tmp_path: Path) -> None:
     assert {row["psnr_db"] for row in report["drift"]} == {None}
     assert report["frames_per_second"] > 0
     assert report["frames_per_processor_s"] > 0
-    assert check(tmp_path / "kept", ("camera",), "nano-diffusion").ok
+    assert check(tmp_path / "kept", ("camera",), find_base("nano-diffusion"), {}).ok
     again = rollout(run, tmp_path / "again.mp4", controls=tmp_path / "way.csv", chunks=20)
     assert np.array_equal(again.made_VTHWC, made.made_VTHWC)
     other = rollout(run, tmp_path / "other.mp4", controls=tmp_path / "way.csv", chunks=1, seed=1)

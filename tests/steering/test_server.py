@@ -16,6 +16,7 @@ from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
 from tests.steering.panorama import PX_PER_RAD, Panorama, picture, shift_px
+from worldtune.stages.base import find_base
 from worldtune.stages.check import check
 from worldtune.steering import pictures
 from worldtune.steering.access import Access
@@ -165,7 +166,7 @@ def test_a_recording_is_downloaded(client: TestClient, tmp_path: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         archive.extractall(tmp_path)
     assert sorted(path.name for path in (tmp_path / "steered").iterdir()) == ["clip.mp4", "controls.csv", "dataset"]
-    assert check(tmp_path / "steered/dataset", ("text", "camera"), "nano-diffusion", fps_hz=HZ).ok
+    assert check(tmp_path / "steered/dataset", ("text", "camera"), find_base("nano-diffusion"), {"fps_hz": HZ}).ok
 
 
 def png(height: int, width: int, value: int = 200) -> bytes:

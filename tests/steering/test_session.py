@@ -137,7 +137,7 @@ def test_a_recorded_session_is_a_dataset_and_its_log_makes_it_again(world: Steer
     take = session.recorded()
     assert np.array_equal(take.frames_VTHWC[:, 1:], made), "what was taken back is not kept"
     out = world.save(take, tmp_path / "saved")
-    report = check(out / "dataset", ("text", "action", "camera"), world.run.base)
+    report = check(out / "dataset", ("text", "action", "camera"), _base(world.run.base), {})
     assert report.faults == ()
     assert dict(report.num_clips) == {"train": 1}
     base = Path(world.run.base)

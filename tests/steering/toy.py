@@ -3,7 +3,7 @@
 Shape legend: V views, T frames.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,11 +66,17 @@ def recording(frames: int, views: Sequence[str], first: int) -> Episode:
 
 
 def make_run(
-    folder: Path, family: str, controls: Sequence[str], *, views: Sequence[str] = ("front",), task: str = "general"
+    folder: Path,
+    family: str,
+    controls: Sequence[str],
+    *,
+    views: Sequence[str] = ("front",),
+    task: str = "general",
+    record: Callable[[int, Sequence[str], int], Episode] = recording,
 ) -> Path:
     """A finished run on a dataset of its own; all parameters are random, so that controls have an effect."""
     BASES[family](folder / "base")
-    recorded = [recording(FRAMES, views, number) for number in range(4)]
+    recorded = [record(FRAMES, views, number) for number in range(4)]
     write_dataset(folder / "data", recorded, fps_hz=10, splits={"train": "0:3", "val": "3:4"})
     base = find_base(str(folder / "base"))
     prepare(folder / "data", folder / "cache", base, controls=controls, window={})

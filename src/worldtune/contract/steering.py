@@ -28,7 +28,10 @@ class Axis:
     rest: float = 0.0
     """The value while nothing is commanded."""
     holds: bool = False
-    """True: the value stays where it was put, e.g. how far a gripper is open. False: it falls back to `rest`."""
+    """True: the value stays where it was put, e.g. how far a gripper is open; see `Holds`. False: it falls back to
+    `rest`."""
+    sweep_s: float = 0.6
+    """How long a key that is held down takes an axis that holds from one end to the other."""
     keys: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     """Keys that push towards low and towards high, named as KeyboardEvent.code does: "KeyW", "ArrowLeft"."""
     stick: str = ""
@@ -66,6 +69,15 @@ class Steering(Protocol):
         that frame, which may change (an action leads from its frame to the next). commands: for each axis [T] numbers
         in its unit, one per new frame.
         """
+        ...
+
+
+@runtime_checkable
+class Holds(Protocol):
+    """What a steering module offers besides when some of its axes hold."""
+
+    def held(self, last: Mapping[str, np.ndarray], axes: Sequence[Axis]) -> dict[str, float]:
+        """How those of the axes stand that hold. last: as in `extend`; at a session's start it is what was recorded."""
         ...
 
 

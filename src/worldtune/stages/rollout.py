@@ -93,7 +93,7 @@ def rollout(
     steered.session.start(steered.observation(clip))
     steered.session.record()
     if controls is not None:
-        made = _commanded(steered, read_commands(controls, steered.session.axes), chunks)
+        made = _commanded(steered, read_commands(controls, steered.session.axes, steered.session.held), chunks)
     elif path is not None:
         made = _along_path(steered, clip, path, chunks)
     else:

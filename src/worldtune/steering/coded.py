@@ -24,7 +24,7 @@ class Coded:
 
     def encoded(self, frames_VTHWC: np.ndarray) -> Tensor:
         """uint8 pixels -> normalised latents [V,t,h,w,C] or tokens [V,t,h,w]."""
-        raw = self._codec.encode(torch.from_numpy(np.ascontiguousarray(frames_VTHWC))[None].to(self._device))[0]
+        raw = self._codec.encode(torch.from_numpy(np.array(frames_VTHWC))[None].to(self._device))[0]
         if self.is_discrete:
             return raw
         return self._normalisation(raw).normalised(raw)

@@ -20,10 +20,11 @@ FRAMES = "frames"
 MAX_FRAMES = 1_000_000
 
 
-def read_commands(path: Path, axes: Sequence[Axis]) -> dict[str, np.ndarray]:
-    """Values [T] of the axes that the file names; the others are at rest.
+def read_commands(path: Path, axes: Sequence[Axis], held: Mapping[str, float] | None = None) -> dict[str, np.ndarray]:
+    """Values [T] of the axes that the file names; the others are at rest, or stay where they are.
 
-    CSV: the first line names axes; JSON: a list of objects. ValueError naming file, line and column for an unknown
+    CSV: the first line names axes; JSON: a list of objects. Where a row gives no value the axis is at rest, or stays;
+    held: where axes that stay begin, as `Session.held` tells. ValueError naming file, line and column for an unknown
     axis, a value that is no finite number or outside of the axis' range, and a file without rows.
     """
     rows = _json_rows(path) if path.suffix.lower() == ".json" else _csv_rows(path)
@@ -37,6 +38,7 @@ def read_commands(path: Path, axes: Sequence[Axis]) -> dict[str, np.ndarray]:
                 f"{path}: no axis {name!r} in this run: {suggest(name, known) if known else 'it has none'}"
             )
     values: dict[str, list[float]] = {name: [] for name in names}
+    absent = {axis.name: axis.rest for axis in axes} | dict(held or {})
     total = 0
     for where, row in rows:
         count = _number(row.get(FRAMES, 1), f"{where}: {FRAMES}")
@@ -45,11 +47,15 @@ def read_commands(path: Path, axes: Sequence[Axis]) -> dict[str, np.ndarray]:
         total += int(count)
         for name in names:
             axis = known[name]
-            value = axis.rest if row.get(name) in (None, "") else _number(row[name], f"{where}: {name}")
-            if not axis.low - 1e-6 <= value <= axis.high + 1e-6:
+            value = absent[name] if row.get(name) in (None, "") else _number(row[name], f"{where}: {name}")
+            # `write_commands` rounds to seven digits.
+            rounding = 1e-6 * max(1.0, abs(value))
+            if not axis.low - rounding <= value <= axis.high + rounding:
                 wanted = f"{axis.low:.4g} to {axis.high:.4g} {axis.unit}"
                 raise ValueError(f"{where}: {name} is {value:g}, the training clips show {wanted}")
             values[name] += [value] * int(count)
+            if axis.holds:
+                absent[name] = value
     return {name: np.array(column) for name, column in values.items()}
 
 

@@ -85,6 +85,7 @@ class Desk:
         self.starts = {start.id: start for start in world.starts(MAX_STARTS)}
         self.clip = next(iter(self.starts))
         self.commands: dict[str, float] = {}
+        self._outdated: dict[str, float] | None = None
         self.sequence = 0
         self.playing = asyncio.Event()
         self.driver: WebSocket | None = None
@@ -113,9 +114,10 @@ class Desk:
             "takes_images": len(self.session.views) == 1,
         }
 
-    def state(self) -> dict[str, Any]:
-        """What may have changed."""
-        return {
+    def state(self, *, moved: bool = False) -> dict[str, Any]:
+        """What may have changed. moved: the world is elsewhere now, and so are axes that stay where they are put."""
+        held = {"held": self.session.held} if moved else {}
+        return held | {
             "type": "state",
             "playing": self.playing.is_set(),
             "recording": self.session.recording,
@@ -130,6 +132,12 @@ class Desk:
         """Start anew. In the world's thread."""
         self.session.start(observation)
         self.clip = clip
+        self._outdated = self.commands
+
+    def back(self, move: Callable[[], Any]) -> None:
+        """Undo or reset. In the world's thread."""
+        move()
+        self._outdated = self.commands
 
     def still(self) -> bytes:
         """The newest frame as a message. In the world's thread."""
@@ -144,9 +152,12 @@ class Desk:
             for frame in range(total)
         ]
 
-    def made(self, commands: Mapping[str, float], sequence: int) -> tuple[list[bytes], float]:
+    def made(self) -> tuple[list[bytes], float]:
         """One chunk as messages, and the seconds it took. In the world's thread."""
-        begun = time.monotonic()
+        begun, commands, sequence = time.monotonic(), self.commands, self.sequence
+        if commands is self._outdated:
+            # Said before the world moved: what is pushed still is, but what stays where it was put stands elsewhere.
+            commands = {name: commands[name] for name in commands.keys() - self.session.held.keys()}
         frames_VTHWC = self.session.step(commands)
         seconds = time.monotonic() - begun
         return self.message(frames_VTHWC, sequence, seconds), seconds
@@ -157,7 +168,7 @@ async def drive(desk: Desk, socket: WebSocket) -> None:
     shown_until = 0.0
     while True:
         await desk.playing.wait()
-        messages, seconds = await desk.call(desk.made, dict(desk.commands), desk.sequence)
+        messages, seconds = await desk.call(desk.made)
         for message in messages:
             await socket.send_bytes(message)
         now = time.monotonic()
@@ -187,9 +198,9 @@ async def obey(desk: Desk, socket: WebSocket, said: Mapping[str, Any]) -> None:
         show = False
     elif kind == "undo":
         desk.playing.clear()
-        await desk.call(session.undo)
+        await desk.call(desk.back, session.undo)
     elif kind == "reset":
-        await desk.call(session.reset)
+        await desk.call(desk.back, session.reset)
     elif kind == "seed":
         session.seed = int(said["seed"])
         show = False
@@ -208,7 +219,7 @@ async def obey(desk: Desk, socket: WebSocket, said: Mapping[str, Any]) -> None:
         await desk.call(lambda: desk.begin(desk.world.observation(start), start.id))
     else:
         raise ValueError(f"unknown message {kind!r}")
-    await socket.send_json(desk.state())
+    await socket.send_json(desk.state(moved=show))
     if show:
         await socket.send_bytes(await desk.call(desk.still))
 
@@ -239,7 +250,7 @@ async def connect(socket: WebSocket) -> None:
     making: asyncio.Task[None] | None = None
     try:
         await socket.send_json(desk.hello())
-        await socket.send_json(desk.state())
+        await socket.send_json(desk.state(moved=True))
         await socket.send_bytes(await desk.call(desk.still))
         making = asyncio.create_task(drive(desk, socket))
         hearing = asyncio.create_task(listen(desk, socket))
@@ -293,7 +304,7 @@ async def upload(request: Request) -> Response:
     except ValueError as error:
         return JSONResponse({"error": str(error)}, status_code=400)
     if desk.driver is not None:
-        await desk.driver.send_json(desk.state())
+        await desk.driver.send_json(desk.state(moved=True))
         await desk.driver.send_bytes(await desk.call(desk.still))
     return JSONResponse({"started": True})
 

@@ -20,6 +20,7 @@ from worldtune.contract.errors import suggest
 from worldtune.contract.nouns import Batch, Grid
 from worldtune.contract.protocols import Codec, TextEncoder
 from worldtune.contract.randomness import generator
+from worldtune.contract.steering import Holds
 from worldtune.steering.coded import Coded
 from worldtune.steering.signals import Driven, Signals
 from worldtune.steering.state import TOKENS, Observation, Pace, State
@@ -101,6 +102,17 @@ class Session:
         return self._now.frames_VTHWC[:, -1]
 
     @property
+    def held(self) -> dict[str, float]:
+        """How the axes stand that stay where they were put; at the start, as they were recorded."""
+        # Read from the signals, so that undo, reset and recordings that are followed need no book of their own.
+        last = newest(self._now.features)
+        values: dict[str, float] = {}
+        for control in self._controls:
+            if isinstance(control.steering, Holds):
+                values |= control.steering.held(last, control.axes)
+        return values
+
+    @property
     def _now(self) -> State:
         if not self._states:
             raise ValueError("the session has no start yet: give it an observation")
@@ -140,18 +152,18 @@ class Session:
         commands: by axis, in its unit, cut to its range; absent axes are at rest, or stay where they were put.
         ValueError for an unknown axis or a value that is no finite number.
         """
-        values, held = self._values(commands)
+        values = self._values(commands)
         last = newest(self._now.features)
         new: dict[str, np.ndarray] = {}
         for control in self._controls:
             if control.steering is not None:
                 mine = {axis.name: values[axis.name] for axis in control.axes}
                 new |= control.steering.extend({**last}, mine, self.fps_hz)
-        return self._advance(new, held, {name: values_T[: self.frames_per_step] for name, values_T in values.items()})
+        return self._advance(new, {name: values_T[: self.frames_per_step] for name, values_T in values.items()})
 
     def follow(self, features: Features) -> np.ndarray:
         """The next frames under recorded features, of which row 0 is the newest frame that there is."""
-        return self._advance(dict(features), self._now.held, {})
+        return self._advance(dict(features), {})
 
     def say(self, texts: Sequence[str]) -> None:
         """Other words from the next chunk on: one text, or one per view. ValueError for another number."""
@@ -183,7 +195,7 @@ class Session:
                 number=now.number,
                 frames_VTHWC=now.frames_VTHWC[:, -1:],
                 features=last_frames(now.features, 1),
-                commands={},
+                commands={name: np.array([value]) for name, value in self.held.items()},
                 texts=now.texts,
             )
         ]
@@ -204,26 +216,24 @@ class Session:
             raise ValueError("nothing is recorded yet: start recording, then steer")
         return joined(self._takes, self.axes)
 
-    def _values(self, commands: Mapping[str, Command]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-        """Each axis' values for the frames of a chunk and of the lookahead, and those of axes that hold."""
-        known = {axis.name: axis for axis in self.axes}
-        values, held = {}, {}
+    def _values(self, commands: Mapping[str, Command]) -> dict[str, np.ndarray]:
+        """Each axis' values for the frames of a chunk and of the lookahead."""
+        known, held = {axis.name: axis for axis in self.axes}, self.held
+        values = {}
         for name in commands:
             if name not in known:
                 raise ValueError(f"no axis {name!r} in this run: {suggest(name, known) if known else 'it has none'}")
         for name, axis in known.items():
-            given = commands.get(name, self._now.held.get(name, axis.rest))
+            given = commands.get(name, held.get(name, axis.rest))
             row = np.atleast_1d(np.asarray(given, np.float64))
             if not np.isfinite(row).all() or row.ndim != 1 or len(row) not in (1, self.frames_per_step):
                 raise ValueError(f"axis {name}: wanted one finite number or {self.frames_per_step}, got {given!r}")
             row = np.clip(np.resize(row, self.frames_per_step), axis.low, axis.high)
             ahead = self.pace.lookahead * self.grid.frames_per_latent
             values[name] = np.concatenate([row, np.full(ahead, row[-1])])
-            if axis.holds:
-                held[name] = float(row[-1])
-        return values, held
+        return values
 
-    def _advance(self, new: Features, held: dict[str, float], commands: dict[str, np.ndarray]) -> np.ndarray:
+    def _advance(self, new: Features, commands: dict[str, np.ndarray]) -> np.ndarray:
         """Make a chunk. new: rows from the newest frame on of the features that change; the others stay."""
         now = self._now
         if now.known + self.pace.chunk > self.pace.window:
@@ -241,7 +251,6 @@ class Session:
             frames_VTHWC=np.concatenate([now.frames_VTHWC, frames_VTHWC], 1),
             features=kept,
             texts=now.texts,
-            held=held,
             number=now.number + 1,
         )
         self._states.append(state)

@@ -3,7 +3,7 @@
 Shape legend: V views, T frames, H W rows and columns, C channels.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -68,8 +68,6 @@ class State:
     features: Features
     """Of the same frames."""
     texts: tuple[str, ...]
-    held: dict[str, float] = field(default_factory=dict)
-    """Values of axes that stay where they were put."""
     number: int = 0
     """Chunks made since the start."""
 

@@ -27,7 +27,7 @@ class Take:
     features: Features
     """Of these frames; in a piece of a session, row 0 is the frame before them."""
     commands: dict[str, np.ndarray]
-    """By axis, [T]; empty when recorded features were followed."""
+    """By axis, [T]; empty when recorded features were followed. Of the frame to start from, only axes that hold."""
     texts: tuple[str, ...]
 
 
@@ -47,7 +47,7 @@ def last_frames(features: Features, frames: int) -> Features:
 def joined(takes: Sequence[Take], axes: Sequence[Axis]) -> Take:
     """Pieces that follow each other as one take.
 
-    The first piece is the frame to start from, without commands: axes are at rest there. Every piece brings the
+    The first piece is the frame to start from: axes that do not hold are at rest there. Every piece brings the
     features of the frame before it too, since commands may change them (an action leads from its frame to the next).
     """
     first, *others = takes

@@ -3,7 +3,6 @@
 
 const $ = (id) => document.getElementById(id);
 const TAKEN_OVER = 4001;
-const LEVEL_SECONDS = 0.6; // How long a key takes an axis that holds from one end to the other.
 const DEAD = 0.12; // Share of a gamepad's stick that counts as its middle.
 const STEPS = 50; // Places of a stick from its middle to its end that are told apart: it trembles in the hand.
 // Pairs of gamepad buttons (low, high) for axes without a stick, in the places of the standard layout.
@@ -91,6 +90,7 @@ function greet(hello) {
 
 function show(state) {
   world.state = state;
+  if (state.held) Object.assign(input.levels, state.held); // After a start, reset or undo.
   setPlaying(state.playing);
   $("record").setAttribute("aria-pressed", String(state.recording));
   $("download").hidden = !state.recording;
@@ -323,7 +323,7 @@ function refresh() {
     pushed = pushed || push !== 0;
     active = active || pushed || axis.name in input.sliders;
     if (axis.holds) {
-      const step = (push * passed * (axis.high - axis.low)) / LEVEL_SECONDS;
+      const step = (push * passed * (axis.high - axis.low)) / axis.sweep_s;
       input.levels[axis.name] = clamp(input.levels[axis.name] + step, axis.low, axis.high);
       values[axis.name] = input.levels[axis.name];
     } else {
