@@ -22,7 +22,7 @@ from rich.console import Console
 from worldtune import settings
 from worldtune.contract import rooms
 from worldtune.contract.cache import Cache
-from worldtune.contract.files import read_json, write_json
+from worldtune.contract.files import file_hash, read_json, write_json
 from worldtune.contract.nouns import Clip, Grid
 from worldtune.dataset import Dataset
 from worldtune.metrics.drift import MEASURES, drift
@@ -35,6 +35,7 @@ from worldtune.stages.provenance import circumstances
 from worldtune.stages.rollout import along_recording
 from worldtune.stages.source import Source
 from worldtune.stages.steer import Steered, open_run
+from worldtune.stages.world import weights_path
 
 DEFAULT = "as shipped"
 VARIANTS: dict[str, dict[str, tuple[dict[str, Any], tuple[str, ...]]]] = {
@@ -172,6 +173,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     plain = open_run(folder, data=cache, seed=args.seed)
     clips = long_clips(plain, args.clips, args.chunks)
     grid = replace(plain.session.grid, frames=args.chunks + 1)
+    weights_hash = file_hash(weights_path(folder, "ema"))
     report = {
         "command": " ".join(["python -m recipes.drift", *sys.argv[1:]]),
         "seed": args.seed,
@@ -183,7 +185,8 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
         "measures": measures(reader.judge.room.MEASURES),
         # Where the cache was is a matter of the machine.
         "run": {**settings.to_json(run), "data": Path(run.data).name},
-        **(before(args.out, run, len(clips), args.chunks) or {"variants": {}, "bounds": {}}),
+        "weights_hash": weights_hash,
+        **(before(control, args, weights_hash, len(clips)) or {"variants": {}, "bounds": {}}),
     }
     if not report["bounds"]:
         limits = {name: scored(videos, clips, grid, reader) for name, videos in bounds(run, clips).items()}
@@ -207,12 +210,14 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def before(out: Path, run: Run, num_clips: int, num_chunks: int) -> dict[str, Any] | None:
+def before(control: str, args: argparse.Namespace, weights_hash: str, num_clips: int) -> dict[str, Any] | None:
     """Variants and bounds of a command that was killed. ValueError when the file is of something else."""
+    out: Path = args.out
     if not out.exists():
         return None
     found = read_json(out)
-    same = {"control": run.controls[-1], "seed": run.seed, "num_clips": num_clips, "num_chunks": num_chunks}
+    same = {"control": control, "seed": args.seed, "num_clips": num_clips, "num_chunks": args.chunks}
+    same["weights_hash"] = weights_hash
     if changed := [name for name, value in same.items() if found.get(name) != value]:
         raise ValueError(f"{out}: measured with another {', '.join(changed)}; choose another file")
     return {"variants": found["variants"], "bounds": found["bounds"]}

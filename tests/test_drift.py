@@ -51,6 +51,10 @@ def report(cell: Path) -> dict[str, Any]:
     args.chunks = 2
     with pytest.raises(ValueError, match="drift.json: measured with another num_chunks; choose another file"):
         drift.measured(args)
+    args.chunks = 3
+    write_json(args.out, {**result, "weights_hash": "of another run"})
+    with pytest.raises(ValueError, match="drift.json: measured with another weights_hash; choose another file"):
+        drift.measured(args)
     return result
 
 
