@@ -173,7 +173,6 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     plain = open_run(folder, data=cache, seed=args.seed)
     clips = long_clips(plain, args.clips, args.chunks)
     grid = replace(plain.session.grid, frames=args.chunks + 1)
-    weights_hash = file_hash(weights_path(folder, "ema"))
     report = {
         "command": " ".join(["python -m recipes.drift", *sys.argv[1:]]),
         "seed": args.seed,
@@ -185,9 +184,9 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
         "measures": measures(reader.judge.room.MEASURES),
         # Where the cache was is a matter of the machine.
         "run": {**settings.to_json(run), "data": Path(run.data).name},
-        "weights_hash": weights_hash,
-        **(before(control, args, weights_hash, len(clips)) or {"variants": {}, "bounds": {}}),
+        "weights_hash": file_hash(weights_path(folder, "ema")),
     }
+    report |= before(args.out, report) or {"variants": {}, "bounds": {}}
     if not report["bounds"]:
         limits = {name: scored(videos, clips, grid, reader) for name, videos in bounds(run, clips).items()}
         report["bounds"] = {name: pooled(scores, args.seed) for name, scores in limits.items()}
@@ -210,15 +209,13 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def before(control: str, args: argparse.Namespace, weights_hash: str, num_clips: int) -> dict[str, Any] | None:
+def before(out: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
     """Variants and bounds of a command that was killed. ValueError when the file is of something else."""
-    out: Path = args.out
     if not out.exists():
         return None
     found = read_json(out)
-    same = {"control": control, "seed": args.seed, "num_clips": num_clips, "num_chunks": args.chunks}
-    same["weights_hash"] = weights_hash
-    if changed := [name for name, value in same.items() if found.get(name) != value]:
+    same = ("control", "seed", "num_clips", "num_chunks", "weights_hash")
+    if changed := [name for name in same if found.get(name) != now[name]]:
         raise ValueError(f"{out}: measured with another {', '.join(changed)}; choose another file")
     return {"variants": found["variants"], "bounds": found["bounds"]}
 

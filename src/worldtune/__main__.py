@@ -28,8 +28,8 @@ from worldtune.options import (
     WeightsOption,
     WidthOption,
     controls_of,
-    pace_of,
-    window_of,
+    names_of,
+    those_given,
 )
 
 app = typer.Typer(
@@ -101,9 +101,8 @@ def check(
     from worldtune.stages.base import find_base
     from worldtune.stages.check import check as stage
 
-    window = window_of(
-        cameras, num_frames=num_frames, fps_hz=fps_hz, height_px=height_px, width_px=width_px, stride=stride
-    )
+    size = those_given(num_frames=num_frames, height_px=height_px, width_px=width_px)
+    window = those_given(cameras=names_of(cameras), fps_hz=fps_hz, stride=stride, **size)
     report = stage(dataset, controls_of(task, controls), find_base(base, codec, text_encoder), window)
     report.show(console)
     raise typer.Exit(0 if report.ok else 1)
@@ -131,8 +130,8 @@ def prepare(
     from worldtune.stages.base import find_base
     from worldtune.stages.prepare import prepare as stage
 
-    size = {"height_px": height_px, "width_px": width_px, "resize": resize}
-    window = window_of(cameras, num_frames=num_frames, fps_hz=fps_hz, stride=stride, **size)
+    size = those_given(num_frames=num_frames, height_px=height_px, width_px=width_px, resize=resize)
+    window = those_given(cameras=names_of(cameras), fps_hz=fps_hz, stride=stride, **size)
     found = find_base(base, codec, text_encoder)
     made = stage(dataset, cache, found, controls=controls_of(task, controls), window=window, workers=workers)
     console.print(f"cache: {made}")
@@ -246,7 +245,7 @@ def steer(
     """Drive a post-trained world from the browser: keys, sticks or a gamepad; see docs/steer.md."""
     from worldtune.stages.serve import serve as stage
 
-    pace = pace_of(context, chunk, lookahead, carry)
+    pace = those_given(context=context, chunk=chunk, lookahead=lookahead, carry=carry)
     stage(
         run,
         console,
@@ -300,7 +299,7 @@ def rollout(
         chunks=chunks,
         seed=seed,
         weights=weights,
-        pace=pace_of(context, chunk, lookahead, carry),
+        pace=those_given(context=context, chunk=chunk, lookahead=lookahead, carry=carry),
         assignments=assignments or [],
         dataset=dataset,
     )

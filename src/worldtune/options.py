@@ -37,18 +37,16 @@ SamplerOption = Annotated[
 ]
 
 
+def names_of(words: str | None) -> tuple[str, ...] | None:
+    """Names with commas between them, as --controls and --cameras take them."""
+    return None if words is None else tuple(words.split(","))
+
+
 def controls_of(task: str, controls: str | None) -> tuple[str, ...]:
     """Names of --controls, or else the controls of the task. ValueError for an unknown task."""
-    return tuple(controls.split(",")) if controls else tasks.find(task).controls
+    return names_of(controls or None) or tasks.find(task).controls
 
 
-def window_of(cameras: str | None, **values: Any) -> dict[str, Any]:
-    """What differs from the base's own window: the options that were given."""
-    chosen = {name: value for name, value in values.items() if value is not None}
-    return chosen if cameras is None else {**chosen, "cameras": tuple(cameras.split(","))}
-
-
-def pace_of(context: int | None, chunk: int | None, lookahead: int | None, carry: str | None) -> dict[str, Any]:
-    """How a driven world goes on, as far as the options say it."""
-    given = {"context": context, "chunk": chunk, "lookahead": lookahead, "carry": carry}
-    return {name: value for name, value in given.items() if value is not None}
+def those_given(**values: Any) -> dict[str, Any]:
+    """The options that were given: what differs from a window's, or a pace's, own values."""
+    return {name: value for name, value in values.items() if value is not None}

@@ -204,7 +204,7 @@ def _title(settings: Mapping[str, Any]) -> str:
 def _subtitle(sets: Sequence[MadeSet], clips_are: str, num_episodes: int) -> str:
     first = sets[0]
     clip = first.clips[0]
-    frames = f"{clip.num_observed_frames} given frame{'s' * (clip.num_observed_frames != 1)}"
+    frames = counted(clip.num_observed_frames, "given frame")
     frames += ", the first view whole" if clip.num_given_views else ""
     which = f"{counted(len(first.clips), f'{clips_are} clip')} of {counted(num_episodes, 'episode')}"
     parts = [which, counted(len(sets), "seed"), frames]
